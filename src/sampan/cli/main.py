@@ -1,0 +1,73 @@
+"""The ``sampan`` program: choose a command, import its module, map errors to exit codes."""
+
+import importlib
+import sys
+from collections.abc import Sequence
+
+from sampan.cli.table import COMMANDS
+from sampan.errors import EXIT_OURS, SampanError
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command line; return the process's exit code (docker's conventions)."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    if not words or words[0] in ("-h", "--help", "help"):
+        print(_overview())
+        return 0
+    if words[0] in ("--version", "version"):
+        from sampan import __version__
+
+        print(f"sampan {__version__}")
+        return 0
+    return _run_command(words[0], words[1:])
+
+
+def _run_command(name: str, words: list[str]) -> int:
+    command = COMMANDS.get(name)
+    if command is None:
+        from difflib import get_close_matches
+
+        near = get_close_matches(name, COMMANDS, n=1)
+        hint = f"did you mean: sampan {near[0]}" if near else "sampan --help lists the commands"
+        print(f"error[usage]: no command {name!r}\n  remedy:   {hint}", file=sys.stderr)
+        return EXIT_OURS
+    import argparse
+
+    module = importlib.import_module(f"sampan.cli.{command.module}")
+    parser = argparse.ArgumentParser(
+        prog=f"sampan {name}", description=command.summary, allow_abbrev=False
+    )
+    parser.error = _refuse_usage  # type: ignore[method-assign,assignment]
+    module.configure(parser)
+    try:
+        code: int = module.main(parser.parse_args(words))
+        sys.stdout.flush()
+    except SampanError as error:
+        from sampan.cli.render import print_error
+
+        print_error(error)
+        return error.exit_code
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        # The reader of our output went away (sampan images | head): no error of ours.
+        sys.stderr.close()
+        return 141
+    return code
+
+
+def _refuse_usage(message: str) -> None:
+    """Replace argparse's exit code 2 by docker's 125 and its text by our three parts."""
+    from sampan.errors import UsageError
+
+    raise UsageError(message, remedy="sampan COMMAND --help shows the options")
+
+
+def _overview() -> str:
+    lines = ["usage: sampan COMMAND [OPTIONS] ...", ""]
+    groups: dict[str, list[str]] = {}
+    for name, command in COMMANDS.items():
+        groups.setdefault(command.group, []).append(f"  {name:<10} {command.summary}")
+    for group, rows in groups.items():
+        lines += [f"{group}:", *rows, ""]
+    return "\n".join(lines + ["sampan COMMAND --help shows a command's options."])

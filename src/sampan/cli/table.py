@@ -1,0 +1,37 @@
+"""The command table: which module serves a command. A module is imported when it is chosen."""
+
+from typing import NamedTuple
+
+
+class Command(NamedTuple):
+    """A command of the ``sampan`` program.
+
+    Attributes:
+        module: in ``sampan.cli``; it has ``configure(parser)`` and ``main(arguments) -> int``.
+        summary: one line for ``sampan --help``.
+        group: heading in ``sampan --help``.
+    """
+
+    module: str
+    summary: str
+    group: str
+
+
+COMMANDS: dict[str, Command] = {
+    "run": Command("run", "run a command in a new container", "Containers"),
+    "exec": Command("exec", "run a command in a running container", "Containers"),
+    "ps": Command("ps", "list containers", "Containers"),
+    "logs": Command("logs", "show the output of a detached container", "Containers"),
+    "stop": Command("stop", "stop containers: signal, grace period, SIGKILL", "Containers"),
+    "kill": Command("kill", "send a signal to containers", "Containers"),
+    "wait": Command("wait", "wait for containers to end and print their exit codes", "Containers"),
+    "rm": Command("rm", "remove ended containers", "Containers"),
+    "inspect": Command("inspect", "show all that is known of containers or images", "Containers"),
+    "import": Command("import", "make an image from an archive, layout or directory", "Images"),
+    "images": Command("images", "list the images in the store", "Images"),
+    "rmi": Command("rmi", "remove image names and the files only they used", "Images"),
+    "prune": Command("prune", "free what no image needs", "Images"),
+    "gpus": Command("gpus", "list the GPUs of this host", "Driver"),
+    "driver": Command("driver", "show the driver files and nodes of this host", "Driver"),
+    "explain": Command("explain", "show what a container would get, and why", "Driver"),
+}

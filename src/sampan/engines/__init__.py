@@ -1,0 +1,1 @@
+"""What starts containers; one protocol, each engine imported when it is chosen."""

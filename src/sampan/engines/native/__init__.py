@@ -1,0 +1,1 @@
+"""Our own daemonless engine: namespaces, mounts, a bundle, crun or runc."""

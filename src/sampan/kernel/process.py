@@ -1,0 +1,80 @@
+"""Every helper program starts here: an argument list, never a shell; a failure prints what to paste.
+
+Container start-up does not go through this module (it execs directly, see ``engines/native``), so
+it may import ``subprocess``.
+"""
+
+import shlex
+import shutil
+import subprocess
+from collections.abc import Mapping, Sequence
+from typing import IO
+
+from sampan.errors import SampanError
+
+
+class ProgramError(SampanError):
+    """A helper program ended with an error, or does not exist."""
+
+    id = "program"
+
+
+def find_program(name: str) -> str | None:
+    """Absolute path of a program on PATH or in the system directories, or None."""
+    return shutil.which(name) or shutil.which(name, path="/usr/local/sbin:/usr/sbin:/sbin:/usr/bin")
+
+
+def locate_program(name: str, *, package: str, purpose: str) -> str:
+    """Absolute path of ``name``.
+
+    Args:
+        name: file name of the program.
+        package: the Debian package that has it, for the remedy.
+        purpose: what it is needed for, completes "NAME is needed to ...".
+
+    Raises:
+        ProgramError: it is nowhere.
+    """
+    path = find_program(name)
+    if path is None:
+        raise ProgramError(
+            f"{name} is needed to {purpose}",
+            evidence="not on PATH, nor in /usr/local/sbin, /usr/sbin, /sbin, /usr/bin",
+            remedy=f"sudo apt-get install {package}",
+        )
+    return path
+
+
+def run_program(
+    arguments: Sequence[str],
+    *,
+    environment: Mapping[str, str] | None = None,
+    stdin: bytes | IO[bytes] | None = None,
+    check: bool = True,
+) -> subprocess.CompletedProcess[bytes]:
+    """Run a program to its end with captured output.
+
+    Raises:
+        ProgramError: it cannot be started, or (with ``check``) exits with an error.
+    """
+    given = isinstance(stdin, bytes)
+    try:
+        done = subprocess.run(
+            list(arguments),
+            env=None if environment is None else dict(environment),
+            input=stdin if given else None,
+            stdin=None if given else (subprocess.DEVNULL if stdin is None else stdin),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+    except OSError as error:
+        raise ProgramError(
+            f"cannot start {arguments[0]}", evidence=f"{error.strerror}: {shlex.join(arguments)}"
+        ) from error
+    if check and done.returncode != 0:
+        said = done.stderr.decode(errors="replace").strip().splitlines()
+        raise ProgramError(
+            f"{arguments[0]} failed with exit code {done.returncode}",
+            evidence=f"{' | '.join(said[-3:]) or 'it printed nothing'} ({shlex.join(arguments)})",
+        )
+    return done

@@ -1,0 +1,75 @@
+"""What the driver import and the engines must know of an image, computed once when it is linked.
+
+Facts are data about names and links inside the image. Nobody opens the image's files later to find
+out; in particular nothing in it is followed on the host's behalf.
+"""
+
+from typing import NamedTuple
+
+FACTS_VERSION = 1
+
+RESOLVED_DIRECTORIES: tuple[str, ...] = (
+    "/bin", "/dev", "/etc", "/etc/ld.so.conf.d", "/etc/OpenCL/vendors", "/etc/nvidia",
+    "/etc/vulkan/icd.d", "/etc/vulkan/implicit_layer.d", "/home", "/lib", "/lib/firmware/nvidia",
+    "/lib/aarch64-linux-gnu", "/lib/x86_64-linux-gnu", "/lib32", "/lib64", "/proc", "/root",
+    "/run", "/sbin", "/sys", "/tmp", "/usr/bin", "/usr/lib", "/usr/lib/aarch64-linux-gnu",
+    "/usr/lib/i386-linux-gnu", "/usr/lib/x86_64-linux-gnu", "/usr/lib32", "/usr/lib64",
+    "/usr/local/bin", "/usr/local/cuda/compat", "/usr/sbin", "/usr/share/X11/xorg.conf.d",
+    "/usr/share/egl/egl_external_platform.d", "/usr/share/glvnd/egl_vendor.d",
+    "/usr/share/nvidia", "/usr/share/vulkan/icd.d", "/usr/share/vulkan/implicit_layer.d",
+    "/var/run", "/var/tmp",
+)  # fmt: skip
+"""Directories whose every leading component is resolved in the image's index."""
+
+
+class CudaCompat(NamedTuple):
+    """The image's forward-compatibility libcuda (``/usr/local/cuda/compat``).
+
+    Attributes:
+        directory: real container path of the directory.
+        version: driver version in the library's file name, e.g. ``550.54.15``.
+        note: JSON text of ELF note ``.note.cuda.fwd_compatibility``; empty when absent.
+    """
+
+    directory: str
+    version: str
+    note: str
+
+
+class ImageFacts(NamedTuple):
+    """One image, as far as a run needs it.
+
+    Attributes:
+        digest: the image's identity in the store, ``sha256:<hex>``.
+        architecture: Go's word: ``amd64``, ``arm64``.
+        libc: ``glibc``, ``musl`` or ``none``, by the dynamic loader that the image holds.
+        libc_version: e.g. ``2.36``; empty when unknown.
+        interpreter: container path of the dynamic loader, e.g. ``/lib64/ld-linux-x86-64.so.2``.
+        resolved: for each directory of RESOLVED_DIRECTORIES its real container path after all
+            links (which need not exist: then the path it would have).
+        directories: those real paths that exist as directories.
+        library_directories: real paths of the loader's default directories that exist, best first
+            (multiarch before lib64 before lib).
+        loader_cache: content of the image's /etc/ld.so.cache; empty when it has none.
+        libraries: real container path of each driver-related or vendor-neutral GL, EGL, Vulkan or
+            OpenCL library in a library directory, mapped to its size in bytes (0 = left-over
+            mount point; links have their target's size, -1 when dangling).
+        cuda_compat: None when the image has none.
+        passwd, group: content of /etc/passwd and /etc/group, at most 1 MiB each.
+        shell: container path of a POSIX shell, empty when the image has none.
+    """
+
+    digest: str
+    architecture: str
+    libc: str
+    libc_version: str
+    interpreter: str
+    resolved: dict[str, str]
+    directories: tuple[str, ...]
+    library_directories: tuple[str, ...]
+    loader_cache: bytes
+    libraries: dict[str, int]
+    cuda_compat: CudaCompat | None
+    passwd: str
+    group: str
+    shell: str

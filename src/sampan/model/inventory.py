@@ -1,0 +1,107 @@
+"""What is on this host: the driver's files, device nodes and GPUs, as ``driver/`` found them."""
+
+from typing import NamedTuple
+
+CAPABILITIES: tuple[str, ...] = (
+    "compute", "compat32", "display", "graphics", "ngx", "utility", "video",
+)  # fmt: skip
+"""Driver capabilities (NVIDIA_DRIVER_CAPABILITIES; field table of libnvidia-container)."""
+
+
+class DriverFile(NamedTuple):
+    """A file, directory or socket of the driver on the host.
+
+    Attributes:
+        name: file name in the container, e.g. ``libcuda.so.580.95.05``, ``nvidia-smi``.
+        host_path: real path on the host, driver root included.
+        capabilities: which of CAPABILITIES ask for it; empty = always.
+        found_by: how it was found: ``ld.so.cache``, a directory, ``PATH``.
+    """
+
+    name: str
+    host_path: str
+    capabilities: tuple[str, ...]
+    found_by: str
+
+
+class DriverLibrary(NamedTuple):
+    """A shared library of the driver.
+
+    Attributes:
+        soname: DT_SONAME, e.g. ``libcuda.so.1``; the file name when it has none.
+        bits: 64 or 32. ``machine`` is the ELF machine, e.g. ``x86_64``, ``aarch64``, ``i386``.
+        links: further names that the host has for it in its directory, e.g. ``libcuda.so``.
+    """
+
+    name: str
+    soname: str
+    host_path: str
+    bits: int
+    machine: str
+    links: tuple[str, ...]
+    capabilities: tuple[str, ...]
+    found_by: str
+
+
+class DeviceNode(NamedTuple):
+    """A character device: ``path`` in the container, ``host_path`` below the dev root."""
+
+    path: str
+    host_path: str
+    major: int
+    minor: int
+    mode: int
+    uid: int
+    gid: int
+
+
+class Gpu(NamedTuple):
+    """One physical GPU.
+
+    Attributes:
+        index: NVML's. ``minor`` is the number of its node /dev/nvidia<minor>.
+        pci_bus_id: e.g. ``00000000:00:06.0``.
+        architecture: compute capability, e.g. ``9.0``; empty when unknown.
+        brand: lower case, e.g. ``tesla``, ``geforce``, ``nvidia``.
+        memory_bytes: 0 when unknown.
+        nodes: its device nodes, dri nodes included.
+        mig_enabled: GPUs in MIG mode are listed but not addressable as a whole.
+    """
+
+    index: int
+    uuid: str
+    minor: int
+    pci_bus_id: str
+    name: str
+    architecture: str
+    brand: str
+    memory_bytes: int
+    nodes: tuple[DeviceNode, ...]
+    mig_enabled: bool = False
+
+
+class Inventory(NamedTuple):
+    """The driver of one host below one driver root and dev root.
+
+    Attributes:
+        driver_version: of the user-space libraries, by their file names.
+        module_version: of the loaded kernel module; empty when not loaded.
+        cuda_version: the highest CUDA that the driver supports, e.g. ``13.0``; empty if unknown.
+        platform: ``discrete`` or ``none`` (no driver found).
+        warnings: what was dropped, and why.
+    """
+
+    driver_root: str
+    dev_root: str
+    driver_version: str
+    module_version: str
+    cuda_version: str
+    platform: str
+    libraries: tuple[DriverLibrary, ...]
+    binaries: tuple[DriverFile, ...]
+    configurations: tuple[DriverFile, ...]
+    firmware: tuple[DriverFile, ...]
+    sockets: tuple[DriverFile, ...]
+    control_nodes: tuple[DeviceNode, ...]
+    gpus: tuple[Gpu, ...]
+    warnings: tuple[str, ...]
