@@ -70,4 +70,4 @@ def _overview() -> str:
         groups.setdefault(command.group, []).append(f"  {name:<10} {command.summary}")
     for group, rows in groups.items():
         lines += [f"{group}:", *rows, ""]
-    return "\n".join(lines + ["sampan COMMAND --help shows a command's options."])
+    return "\n".join([*lines, "sampan COMMAND --help shows a command's options."])

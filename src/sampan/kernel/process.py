@@ -8,7 +8,6 @@ import shlex
 import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
-from typing import IO
 
 from sampan.errors import SampanError
 
@@ -49,7 +48,7 @@ def run_program(
     arguments: Sequence[str],
     *,
     environment: Mapping[str, str] | None = None,
-    stdin: bytes | IO[bytes] | None = None,
+    stdin: bytes = b"",
     check: bool = True,
 ) -> subprocess.CompletedProcess[bytes]:
     """Run a program to its end with captured output.
@@ -57,15 +56,12 @@ def run_program(
     Raises:
         ProgramError: it cannot be started, or (with ``check``) exits with an error.
     """
-    given = isinstance(stdin, bytes)
     try:
         done = subprocess.run(
             list(arguments),
             env=None if environment is None else dict(environment),
-            input=stdin if given else None,
-            stdin=None if given else (subprocess.DEVNULL if stdin is None else stdin),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            input=stdin or b"",
+            capture_output=True,
         )
     except OSError as error:
         raise ProgramError(

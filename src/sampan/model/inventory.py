@@ -59,7 +59,7 @@ class Gpu(NamedTuple):
     """One physical GPU.
 
     Attributes:
-        index: NVML's. ``minor`` is the number of its node /dev/nvidia<minor>.
+        nvml_index: the number that --gpus device= means. ``minor`` is the number of its node /dev/nvidia<minor>.
         pci_bus_id: e.g. ``00000000:00:06.0``.
         architecture: compute capability, e.g. ``9.0``; empty when unknown.
         brand: lower case, e.g. ``tesla``, ``geforce``, ``nvidia``.
@@ -68,7 +68,7 @@ class Gpu(NamedTuple):
         mig_enabled: GPUs in MIG mode are listed but not addressable as a whole.
     """
 
-    index: int
+    nvml_index: int
     uuid: str
     minor: int
     pci_bus_id: str

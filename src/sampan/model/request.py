@@ -10,7 +10,7 @@ class Request(NamedTuple):
         driver: False = import nothing at all (void, empty, unset on a modern image).
         devices: identifiers in the user's words (``0``, ``GPU-...``, a PCI bus id), or
             ``("all",)``; empty = driver files and control nodes only (``none``).
-        count: for ``--gpus N``: that many, the first ones; None when devices name them.
+        gpu_count: for ``--gpus N``: that many, the first ones; None when devices name them.
         capabilities: driver capabilities, sorted; ``all`` already expanded.
         source: where the wish comes from, for messages, e.g. ``--gpus all``,
             ``NVIDIA_VISIBLE_DEVICES=0 (image)``.
@@ -18,6 +18,6 @@ class Request(NamedTuple):
 
     driver: bool
     devices: tuple[str, ...]
-    count: int | None
+    gpu_count: int | None
     capabilities: tuple[str, ...]
     source: str
