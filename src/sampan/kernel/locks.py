@@ -1,18 +1,18 @@
 """Advisory locks between processes and, where the file system supports it, between nodes.
 
 ``fcntl`` record locks rather than ``flock``: they work on NFS and Lustre too. The lock belongs to
-the process, so it is released when the process dies in whatever way.
+the process, so it is released when the process dies in whatever way. On the container start path:
+no ``pathlib``.
 """
 
 import contextlib
 import fcntl
 import os
 from collections.abc import Iterator
-from pathlib import Path
 
 
 @contextlib.contextmanager
-def locked(path: Path, *, shared: bool = False) -> Iterator[None]:
+def locked(path: str | os.PathLike[str], *, shared: bool = False) -> Iterator[None]:
     """Hold a lock on ``path`` (created when absent, never deleted), waiting for it if needed.
 
     Raises:
