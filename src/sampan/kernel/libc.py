@@ -1,0 +1,116 @@
+"""System calls that Python's ``os`` lacks, each a thin wrapper under its kernel name.
+
+On the start path: ctypes and nothing else. ``PyDLL`` keeps the interpreter's lock over the call,
+which ``clone`` needs, since its child goes on as this same interpreter. Failures are ``OSError``
+with the call's name and the path it was about; who calls knows what to tell the user.
+"""
+
+import ctypes
+import os
+import signal
+
+CLONE_NEWNS = 0x00020000
+CLONE_NEWCGROUP = 0x02000000
+CLONE_NEWUTS = 0x04000000
+CLONE_NEWIPC = 0x08000000
+CLONE_NEWUSER = 0x10000000
+CLONE_NEWPID = 0x20000000
+CLONE_NEWNET = 0x40000000
+
+MS_RDONLY = 1
+MS_NOSUID = 2
+MS_NODEV = 4
+MS_NOEXEC = 8
+MS_REMOUNT = 32
+MS_BIND = 4096
+MS_REC = 16384
+MS_PRIVATE = 1 << 18
+MNT_DETACH = 2
+
+_PR_SET_PDEATHSIG = 1
+_PR_CAPBSET_READ = 23
+_CLONE_NUMBERS = {"x86_64": 56, "aarch64": 220}
+
+_libc = ctypes.PyDLL(None, use_errno=True)
+
+
+def clone(flags: int) -> int:
+    """Fork this process into new namespaces.
+
+    Returns:
+        the child's process id in the parent, 0 in the child. As with ``os.fork`` the caller must
+        be single-threaded, and the child must not return into the parent's code.
+
+    Raises:
+        OSError: the kernel refuses the namespaces (EPERM, ENOSPC, EINVAL, EUSERS).
+    """
+    machine = os.uname().machine
+    number = _CLONE_NUMBERS.get(machine)
+    if number is None:
+        raise OSError(38, f"clone: no system call number known for {machine}")
+    python = ctypes.pythonapi
+    python.PyOS_BeforeFork()
+    pid: int = _libc.syscall(
+        ctypes.c_long(number), ctypes.c_ulong(flags | signal.SIGCHLD), *[ctypes.c_long(0)] * 4
+    )
+    if pid == 0:
+        python.PyOS_AfterFork_Child()
+        return 0
+    code = ctypes.get_errno()
+    python.PyOS_AfterFork_Parent()
+    if pid < 0:
+        raise OSError(code, f"clone: {os.strerror(code)}")
+    return pid
+
+
+def mount(source: str, target: str, kind: str = "", flags: int = 0, data: str = "") -> None:
+    """Mount ``source`` of file system type ``kind`` on ``target``; see mount(2).
+
+    Raises:
+        OSError: with ``target`` as its file name.
+    """
+    done = _libc.mount(
+        os.fsencode(source),
+        os.fsencode(target),
+        os.fsencode(kind) or None,
+        ctypes.c_ulong(flags),
+        os.fsencode(data) or None,
+    )
+    _check(done, "mount", target)
+
+
+def umount(target: str, flags: int = 0) -> None:
+    """Unmount ``target``; see umount2(2)."""
+    _check(_libc.umount2(os.fsencode(target), flags), "umount", target)
+
+
+def unshare(flags: int) -> None:
+    """Put this process into new namespaces; see unshare(2)."""
+    _check(_libc.unshare(flags), "unshare", hex(flags))
+
+
+def setns(descriptor: int, kind: int = 0) -> None:
+    """Join the namespaces that ``descriptor`` (a namespace file or a pidfd) stands for; setns(2)."""
+    _check(_libc.setns(descriptor, kind), "setns", f"descriptor {descriptor}")
+
+
+def die_with_parent(sent: int = signal.SIGKILL) -> None:
+    """Have the kernel send ``sent`` to this process when its parent thread ends.
+
+    A change of credentials clears it, so this comes after them; ``exec`` keeps it.
+    """
+    arguments = [ctypes.c_ulong(value) for value in (sent, 0, 0, 0)]
+    _check(_libc.prctl(_PR_SET_PDEATHSIG, *arguments), "prctl", "PR_SET_PDEATHSIG")
+
+
+def in_bounding_set(capability: int) -> bool:
+    """Whether this process could ever hold ``capability``; False too where the kernel lacks it."""
+    arguments = [ctypes.c_ulong(value) for value in (capability, 0, 0, 0)]
+    held: int = _libc.prctl(_PR_CAPBSET_READ, *arguments)
+    return held == 1
+
+
+def _check(result: int, call: str, subject: str) -> None:
+    if result < 0:
+        code = ctypes.get_errno()
+        raise OSError(code, f"{call}: {os.strerror(code)}", subject)
