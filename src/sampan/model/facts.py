@@ -29,11 +29,13 @@ class CudaCompat(NamedTuple):
         directory: real container path of the directory.
         version: driver version in the library's file name, e.g. ``550.54.15``.
         note: JSON text of ELF note ``.note.cuda.fwd_compatibility``; empty when absent.
+        names: file names in the directory (``libcuda.so.1``, ...); empty when not recorded.
     """
 
     directory: str
     version: str
     note: str
+    names: tuple[str, ...] = ()
 
 
 class ImageFacts(NamedTuple):

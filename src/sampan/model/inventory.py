@@ -15,13 +15,15 @@ class DriverFile(NamedTuple):
         name: file name in the container, e.g. ``libcuda.so.580.95.05``, ``nvidia-smi``.
         host_path: real path on the host, driver root included.
         capabilities: which of CAPABILITIES ask for it; empty = always.
-        found_by: how it was found: ``ld.so.cache``, a directory, ``PATH``.
+        found_by: the directory it was found in.
+        directory: the usual container directory, e.g. ``/usr/bin``, before the image's own links.
     """
 
     name: str
     host_path: str
     capabilities: tuple[str, ...]
     found_by: str
+    directory: str = ""
 
 
 class DriverLibrary(NamedTuple):
@@ -31,6 +33,7 @@ class DriverLibrary(NamedTuple):
         soname: DT_SONAME, e.g. ``libcuda.so.1``; the file name when it has none.
         bits: 64 or 32. ``machine`` is the ELF machine, e.g. ``x86_64``, ``aarch64``, ``i386``.
         links: further names that the host has for it in its directory, e.g. ``libcuda.so``.
+        subdirectory: below the container's library directory, e.g. ``vdpau``; mostly empty.
     """
 
     name: str
@@ -41,6 +44,7 @@ class DriverLibrary(NamedTuple):
     links: tuple[str, ...]
     capabilities: tuple[str, ...]
     found_by: str
+    subdirectory: str = ""
 
 
 class DeviceNode(NamedTuple):
@@ -89,6 +93,9 @@ class Inventory(NamedTuple):
         cuda_version: the highest CUDA that the driver supports, e.g. ``13.0``; empty if unknown.
         platform: ``discrete`` or ``none`` (no driver found).
         warnings: what was dropped, and why.
+        params: content of ``/proc/driver/nvidia/params``; empty when the module is not loaded.
+        pci_devices: bus addresses of NVIDIA display controllers per sysfs, driven or not.
+        searched: the library directories that were looked into, as host paths.
     """
 
     driver_root: str
@@ -105,3 +112,6 @@ class Inventory(NamedTuple):
     control_nodes: tuple[DeviceNode, ...]
     gpus: tuple[Gpu, ...]
     warnings: tuple[str, ...]
+    params: str = ""
+    pci_devices: tuple[str, ...] = ()
+    searched: tuple[str, ...] = ()
