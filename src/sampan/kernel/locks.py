@@ -1,13 +1,16 @@
 """Advisory locks between processes and, where the file system supports it, between nodes.
 
-``fcntl`` record locks rather than ``flock``: they work on NFS and Lustre too. The lock belongs to
-the process, so it is released when the process dies in whatever way. On the container start path:
-no ``pathlib``.
+``fcntl`` record locks rather than ``flock``: they work on NFS and Lustre too. Open file description
+locks where the kernel has them: a lock then belongs to the descriptor, so that another close of the
+same file in this process does not drop it, threads exclude each other, and children that inherit
+the descriptor keep it. It is released when the last holder dies in whatever way.
 """
 
 import contextlib
+import errno
 import fcntl
 import os
+import struct
 from collections.abc import Iterator
 
 
@@ -20,7 +23,54 @@ def locked(path: str | os.PathLike[str], *, shared: bool = False) -> Iterator[No
     """
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
-        fcntl.lockf(descriptor, fcntl.LOCK_SH if shared else fcntl.LOCK_EX)
+        _lock(descriptor, fcntl.F_RDLCK if shared else fcntl.F_WRLCK, wait=True)
         yield
     finally:
         os.close(descriptor)
+
+
+def hold_shared(path: str) -> int:
+    """Lock an existing file against ``is_held``; the lock lasts while the descriptor is open.
+
+    Returns:
+        The descriptor, closed on exec; the caller closes it or leaves it to the process's end.
+
+    Raises:
+        OSError: the file cannot be read, or the file system has no locks.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        _lock(descriptor, fcntl.F_RDLCK, wait=True)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def is_held(path: str) -> bool:
+    """Whether some process holds ``path`` at this moment.
+
+    Raises:
+        OSError: the file cannot be opened for writing, or the file system has no locks.
+    """
+    descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    try:
+        _lock(descriptor, fcntl.F_WRLCK, wait=False)
+    except OSError as error:
+        if error.errno in (errno.EAGAIN, errno.EACCES):
+            return True
+        raise
+    finally:
+        os.close(descriptor)
+    return False
+
+
+def _lock(descriptor: int, kind: int, *, wait: bool) -> None:
+    request = struct.pack("hhqqi4x", kind, os.SEEK_SET, 0, 0, 0)
+    try:
+        fcntl.fcntl(descriptor, fcntl.F_OFD_SETLKW if wait else fcntl.F_OFD_SETLK, request)
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
+        operation = fcntl.LOCK_SH if kind == fcntl.F_RDLCK else fcntl.LOCK_EX
+        fcntl.lockf(descriptor, operation | (0 if wait else fcntl.LOCK_NB))

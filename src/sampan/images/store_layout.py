@@ -1,0 +1,103 @@
+"""Where things lie in a store (design.md §4). Names only: nothing here writes or locks.
+
+A store is a directory of content-addressed files::
+
+    packs/<compression>/sha256/<hex>.pack, .index    one packed layer, by the layer's digest
+    packs/<compression>/diff/<hex>                    link: diffID -> the layer's index
+    images/sha256/<hex>.sif, .facts.json, .config.json, .record.json    by the config's digest
+    refs/<escaped name>                               small JSON: which image a name means
+    locks/                                            see store_locks
+
+An image exists when its record does, a pack when its index does: each is written last.
+
+On the start path: ``os`` and the model only.
+"""
+
+import os
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from sampan.model.reference import Reference
+
+COMPRESSIONS = ("zstd", "gzip")
+
+_LONGEST_FILE_NAME = 240
+
+
+class StoreLayout(NamedTuple):
+    """The paths of the store at ``root`` (absolute)."""
+
+    root: str
+
+    @property
+    def images(self) -> str:
+        """Directory of the images' files."""
+        return f"{self.root}/images/sha256"
+
+    @property
+    def refs(self) -> str:
+        """Directory of the names."""
+        return f"{self.root}/refs"
+
+    @property
+    def locks(self) -> str:
+        """Directory of the lock files."""
+        return f"{self.root}/locks"
+
+    def packs(self, compression: str) -> str:
+        """Directory of the packs of one compression."""
+        return f"{self.root}/packs/{compression}/sha256"
+
+    def diffs(self, compression: str) -> str:
+        """Directory of the links from diffIDs to packs."""
+        return f"{self.root}/packs/{compression}/diff"
+
+    def image_file(self, digest: str, suffix: str) -> str:
+        """One of an image's files; suffix ``sif``, ``facts.json``, ``config.json``, ``record.json``."""
+        return f"{self.images}/{hex_of(digest)}.{suffix}"
+
+    def pack_file(self, compression: str, digest: str, suffix: str) -> str:
+        """One of a pack's files; suffix ``pack`` or ``index``."""
+        return f"{self.packs(compression)}/{hex_of(digest)}.{suffix}"
+
+    def ref_file(self, reference: Reference) -> str:
+        """The file of a name."""
+        return f"{self.refs}/{escape_name(reference)}"
+
+
+def locate_store(environment: Mapping[str, str]) -> StoreLayout:
+    """The user's store: SAMPAN_STORE, else XDG data home, else ``~/.local/share/sampan``."""
+    root = environment.get("SAMPAN_STORE", "")
+    if not root:
+        data = environment.get("XDG_DATA_HOME", "")
+        # The XDG specification says to ignore relative paths.
+        if not data.startswith("/"):
+            home = environment.get("HOME", "")
+            data = f"{home if home.startswith('/') else _home_of_user()}/.local/share"
+        root = f"{data}/sampan"
+    return StoreLayout(os.path.abspath(root))
+
+
+def hex_of(digest: str) -> str:
+    """The file name part of a digest."""
+    return digest.removeprefix("sha256:")
+
+
+def escape_name(reference: Reference) -> str:
+    """A file name for an image name: ``+`` for ``/``, which the grammar leaves free."""
+    name = str(reference).replace("/", "+")
+    if len(name) > _LONGEST_FILE_NAME:
+        # Rare, so the hash is imported here and not at every container start.
+        from hashlib import sha256
+
+        name = f"{name[:160]}+{sha256(name.encode()).hexdigest()}"
+    return name
+
+
+def _home_of_user() -> str:
+    import pwd
+
+    try:
+        return pwd.getpwuid(os.getuid()).pw_dir
+    except KeyError:
+        return "/"
