@@ -10,7 +10,7 @@ import pytest
 
 pytestmark = pytest.mark.gpu
 
-TREE = Path("/opt/torch")
+TREE = Path(os.environ.get("SAMPAN_GPU_TORCH_TREE", "/opt/torch"))  # a folder with .venv inside
 PYTHON = TREE / ".venv/bin/python3"
 EXCLUDED = ("usr/local/nvidia", "usr/local/cuda*", "usr/share/doc", "usr/src", "opt/nvidia")
 MATMUL = """
