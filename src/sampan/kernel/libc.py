@@ -64,7 +64,7 @@ def clone(flags: int) -> int:
 
 
 def mount(source: str, target: str, kind: str = "", flags: int = 0, data: str = "") -> None:
-    """Mount ``source`` of file system type ``kind`` on ``target``; see mount(2).
+    """Attach ``source``, a file system of type ``kind``, to the directory ``target``: mount(2).
 
     Raises:
         OSError: with ``target`` as its file name.
@@ -80,17 +80,17 @@ def mount(source: str, target: str, kind: str = "", flags: int = 0, data: str = 
 
 
 def umount(target: str, flags: int = 0) -> None:
-    """Unmount ``target``; see umount2(2)."""
+    """Detach what is mounted on ``target``: umount2(2)."""
     _check(_libc.umount2(os.fsencode(target), flags), "umount", target)
 
 
 def unshare(flags: int) -> None:
-    """Put this process into new namespaces; see unshare(2)."""
+    """Give this process namespaces of its own: unshare(2)."""
     _check(_libc.unshare(flags), "unshare", hex(flags))
 
 
 def setns(descriptor: int, kind: int = 0) -> None:
-    """Join the namespaces that ``descriptor`` (a namespace file or a pidfd) stands for; setns(2)."""
+    """Join the namespaces that a namespace file or a pidfd stands for: setns(2)."""
     _check(_libc.setns(descriptor, kind), "setns", f"descriptor {descriptor}")
 
 
