@@ -64,7 +64,7 @@ def clone(flags: int) -> int:
 
 
 def mount(source: str, target: str, kind: str = "", flags: int = 0, data: str = "") -> None:
-    """Attach ``source``, a file system of type ``kind``, to the directory ``target``: mount(2).
+    """Attach ``source``, a file system of type ``kind``, to the directory ``target`` (man 2 mount).
 
     Raises:
         OSError: with ``target`` as its file name.
@@ -80,17 +80,17 @@ def mount(source: str, target: str, kind: str = "", flags: int = 0, data: str = 
 
 
 def umount(target: str, flags: int = 0) -> None:
-    """Detach what is mounted on ``target``: umount2(2)."""
+    """Detach what is mounted on ``target`` (man 2 umount2)."""
     _check(_libc.umount2(os.fsencode(target), flags), "umount", target)
 
 
 def unshare(flags: int) -> None:
-    """Give this process namespaces of its own: unshare(2)."""
+    """Give this process namespaces of its own (man 2 unshare)."""
     _check(_libc.unshare(flags), "unshare", hex(flags))
 
 
 def setns(descriptor: int, kind: int = 0) -> None:
-    """Join the namespaces that a namespace file or a pidfd stands for: setns(2)."""
+    """Join the namespaces that a namespace file or a pidfd stands for (man 2 setns)."""
     _check(_libc.setns(descriptor, kind), "setns", f"descriptor {descriptor}")
 
 

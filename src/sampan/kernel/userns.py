@@ -48,9 +48,11 @@ def plan_id_maps(
     """Give the container's root our own ids, and where the system lent us a range, the rest too.
 
     Args:
-        uid: our effective user id. ``gid`` likewise.
+        uid: our effective user id.
+        gid: our effective group id.
         login: our login name, for /etc/subuid lists by either.
-        subuid: content of /etc/subuid. ``subgid`` likewise.
+        subuid: content of /etc/subuid.
+        subgid: content of /etc/subgid.
         helpers: newuidmap and newgidmap are installed.
     """
     own = (IdMap(0, uid, 1),), (IdMap(0, gid, 1),)
