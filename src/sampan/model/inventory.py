@@ -33,7 +33,6 @@ class DriverLibrary(NamedTuple):
         soname: DT_SONAME, e.g. ``libcuda.so.1``; the file name when it has none.
         bits: 64 or 32. ``machine`` is the ELF machine, e.g. ``x86_64``, ``aarch64``, ``i386``.
         links: further names that the host has for it in its directory, e.g. ``libcuda.so``.
-        subdirectory: below the container's library directory, e.g. ``vdpau``; mostly empty.
     """
 
     name: str
@@ -44,7 +43,6 @@ class DriverLibrary(NamedTuple):
     links: tuple[str, ...]
     capabilities: tuple[str, ...]
     found_by: str
-    subdirectory: str = ""
 
 
 class DeviceNode(NamedTuple):

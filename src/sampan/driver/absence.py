@@ -1,0 +1,76 @@
+"""Says what a machine lacks for a driver import: cause, evidence and remedy from the inventory."""
+
+from sampan.errors import SampanError
+from sampan.model.inventory import Inventory
+
+
+class NoDriverError(SampanError):
+    """The host has no usable NVIDIA driver."""
+
+    id = "no-driver"
+
+
+def require_driver(inventory: Inventory, *, wanted_by: str = "") -> None:
+    """Return when the host's driver can be imported.
+
+    Args:
+        inventory: the host's.
+        wanted_by: what asked for it, for the cause, e.g. ``--gpus all``.
+
+    Raises:
+        NoDriverError: naming each part that is missing and where it was looked for.
+    """
+    missing = list_missing(inventory)
+    if inventory.platform != "none" and not missing:
+        return
+    cause = "this machine has no usable NVIDIA driver"
+    raise NoDriverError(
+        f"{wanted_by} cannot be met: {cause}" if wanted_by else cause,
+        evidence="; ".join([*missing, _describe_pci(inventory)]),
+        remedy=_choose_remedy(inventory),
+    )
+
+
+def list_missing(inventory: Inventory) -> list[str]:
+    """Each part of a working driver that this host lacks, with the place looked at."""
+    missing = []
+    if not inventory.module_version:
+        missing.append("the kernel module is not loaded (no /proc/driver/nvidia/version)")
+    if not any(library.soname == "libcuda.so.1" for library in inventory.libraries):
+        places = ", ".join(inventory.searched) or "no known directory"
+        missing.append(
+            "no libcuda.so.<driver version> in ld.so.cache's directories nor in"
+            f" {len(inventory.searched)} searched ({places})"
+        )
+    dev = "" if inventory.dev_root == "/" else inventory.dev_root
+    if not any(node.path == "/dev/nvidiactl" for node in inventory.control_nodes):
+        missing.append(f"no device node {dev}/dev/nvidiactl")
+    return missing
+
+
+def _describe_pci(inventory: Inventory) -> str:
+    if inventory.pci_devices:
+        return f"NVIDIA hardware on the PCI bus: {', '.join(inventory.pci_devices)}"
+    return "no NVIDIA display controller on the PCI bus"
+
+
+def _choose_remedy(inventory: Inventory) -> str:
+    libraries = any(library.soname == "libcuda.so.1" for library in inventory.libraries)
+    if not inventory.module_version and not inventory.pci_devices and not libraries:
+        return "leave --gpus away to run without a GPU, or use a machine that has one"
+    if not inventory.module_version and libraries:
+        return (
+            "sudo modprobe nvidia && sudo nvidia-modprobe -c=0 -u (after a driver update: reboot)"
+        )
+    if not libraries and inventory.module_version:
+        return (
+            f"install the user-space libraries of driver {inventory.module_version}"
+            " (Debian: sudo apt-get install libcuda1 libnvidia-ml1 nvidia-smi), or say where they"
+            " are: sampan gpus --driver-root DIR"
+        )
+    if libraries:
+        return "sudo nvidia-modprobe -c=0 -u"
+    return (
+        "install the NVIDIA driver (Debian: sudo apt-get install nvidia-driver;"
+        " Ubuntu: sudo ubuntu-drivers install), then sudo modprobe nvidia"
+    )
