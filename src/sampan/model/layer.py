@@ -36,11 +36,13 @@ class Content(NamedTuple):
     Attributes:
         size: bytes of the file, holes included.
         start: offset of the first stored block in the pack's data; 0 when no block is stored.
-        blocks: one squashfs size word per full block (stored bytes | UNCOMPRESSED; 0 = hole).
+        blocks: one squashfs size word per full block (stored bytes | UNCOMPRESSED; 0 = hole); one
+            more for a short last block when the tail lies in no fragment.
         fragment: index into ``PackIndex.fragments`` of the block that holds the tail,
             or NO_FRAGMENT.
         fragment_offset: where the tail begins inside the uncompressed fragment.
-        digest: 16-byte BLAKE2b of the content (holes as zeros), the key of deduplication.
+        digest: 16 bytes that equal contents share (holes as zeros), the key of deduplication:
+            BLAKE2b of the bytes, or of their leaves' digests (``images/pack_writer.py``).
     """
 
     size: int
