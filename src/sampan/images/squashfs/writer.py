@@ -1,0 +1,107 @@
+"""One squashfs image from a merged tree and the packs behind it: order of the parts, superblock.
+
+The order is the kernel's: superblock, data, inode table, directory table, fragment table, id table,
+attribute tables, without gaps (Linux checks the sizes against the distances). There is no export
+table: file handles would serve only NFS export and overlay's index, which our mounts do not use.
+"""
+
+from collections.abc import Callable, Sequence
+
+from sampan.images.squashfs import layout
+from sampan.images.squashfs.blocks import LayerData, store_contents, write_fully
+from sampan.images.squashfs.inodes import InodeWriter
+from sampan.images.squashfs.metadata import make_compressor, write_lookup_table
+from sampan.images.tree import Node, number_inodes
+from sampan.model.layer import BLOCK_SIZE, EntryKind
+
+_FILE = int(EntryKind.FILE)
+_ALIGNMENT = 4096
+
+
+def write_squashfs(
+    root: Node,
+    layers: Sequence[LayerData],
+    compression: str,
+    target: int,
+    base: int,
+    *,
+    data_written: Callable[[], None] = lambda: None,
+) -> int:
+    """Write the image of ``root`` into an open file.
+
+    Args:
+        root: the merged tree; its nodes are numbered here.
+        layers: lowest first, as merged; all packed with ``compression``.
+        compression: ``zstd`` or ``gzip``.
+        target: descriptor of the file.
+        base: position of the image in the file.
+        data_written: called when all file contents are written, before the tables.
+
+    Returns:
+        bytes of the image, padded to 4 KiB.
+
+    Raises:
+        SquashfsLimitError: the tree does not fit the format.
+        InternalError: a pack is damaged.
+        OSError: reading or writing failed.
+    """
+    directories = number_inodes(root)
+    live = [
+        (node.layer, node.entry.content)
+        for directory in directories
+        for node in (directory.children or {}).values()
+        if node.entry.kind == _FILE
+    ]
+    contents = store_contents(layers, live, target, base, layout.SUPERBLOCK_SIZE)
+    data_written()
+
+    compress = make_compressor(compression)
+    writer = InodeWriter(compress, contents.stored)
+    writer.write_tree(directories)
+    inodes, listings = writer.finish()
+    inodes_at = contents.end
+    listings_at = inodes_at + len(inodes)
+    end = listings_at + len(listings)
+    tables = [inodes, listings]
+
+    fragments_at = layout.NO_TABLE
+    if contents.fragments:
+        table, fragments_at = write_lookup_table(contents.fragments, compress, end)
+        tables.append(table)
+        end += len(table)
+    table, ids_at = write_lookup_table(writer.ids.records, compress, end)
+    tables.append(table)
+    end += len(table)
+    table, xattrs_at = writer.xattrs.finish(end)
+    tables.append(table)
+    end += len(table)
+
+    padding = -end % _ALIGNMENT
+    tables.append(bytes(padding))
+    write_fully(target, b"".join(tables), base + inodes_at)
+    flags = layout.FLAG_DUPLICATES_REMOVED
+    if xattrs_at is None:
+        flags |= layout.FLAG_NO_XATTRS
+    superblock = layout.SUPERBLOCK.pack(
+        layout.MAGIC,
+        directories[-1].number,
+        0,
+        BLOCK_SIZE,
+        len(contents.fragments),
+        layout.COMPRESSION_IDS[compression],
+        layout.BLOCK_LOG,
+        flags,
+        len(writer.ids.records),
+        4,
+        0,
+        writer.root,
+        end,
+        ids_at,
+        layout.NO_TABLE if xattrs_at is None else xattrs_at,
+        inodes_at,
+        listings_at,
+        fragments_at,
+        layout.NO_TABLE,
+    )
+    write_fully(target, superblock, base)
+    return end + padding
