@@ -42,12 +42,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
     _add_isolation_options(parser)
     _add_file_options(parser)
     _add_resource_options(parser)
-    parser.add_argument("image", metavar="IMAGE", help="name, id or digest of an image")
+    # One positional that takes all the rest: with two, argparse would eat a "--" behind IMAGE.
     parser.add_argument(
-        "arguments",
-        metavar="COMMAND",
-        nargs=argparse.REMAINDER,
-        help="command and arguments in place of the image's",
+        "words",
+        metavar="IMAGE",
+        nargs=argparse.PARSER,
+        help="name, id or digest of an image; then the command and its arguments, if they are to "
+        "replace the image's",
     )
 
 
@@ -57,6 +58,7 @@ def parse_spec(arguments: argparse.Namespace) -> ContainerSpec:
     Raises:
         UsageError: a value outside its option's grammar, or options that contradict each other.
     """
+    words = arguments.words[1:] if arguments.words[0] == "--" else arguments.words
     environment = dict(os.environ)
     variables = [pair for path in arguments.env_file for pair in read_env_file(path, environment)]
     variables += [
@@ -70,8 +72,8 @@ def parse_spec(arguments: argparse.Namespace) -> ContainerSpec:
         print_warning(f"published ports have no meaning with --network {arguments.network}")
         ports = ()
     return ContainerSpec(
-        image=_image(arguments.image),
-        arguments=tuple(arguments.arguments),
+        image=_image(words),
+        arguments=tuple(words[1:]),
         name=_name(arguments.name),
         entrypoint=None if arguments.entrypoint is None else (arguments.entrypoint,),
         environment=tuple(variables),
@@ -167,10 +169,10 @@ def _mounts(arguments: argparse.Namespace) -> list[VolumeMount]:
     return mounts
 
 
-def _image(text: str) -> str:
-    if not text:
-        raise UsageError("the image's name is empty", remedy="sampan images lists the images")
-    return text
+def _image(words: list[str]) -> str:
+    if not words or not words[0]:
+        raise UsageError("no image is named", remedy="sampan images lists the images")
+    return words[0]
 
 
 def _name(text: str) -> str:
