@@ -44,13 +44,21 @@ def current_inventory(
         environment: where XDG_CACHE_HOME and HOME are looked up; None = the process's.
     """
     machine = machine or os.uname().machine
-    key = [driver_root, dev_root, list(library_search_paths), proc_root, sys_root, machine]
+    key: list[object] = [
+        driver_root,
+        dev_root,
+        list(library_search_paths),
+        proc_root,
+        sys_root,
+        machine,
+    ]
     path = locate_cache(key, os.environ if environment is None else environment)
     cached = _load(path, key, dev_root, proc_root) if path else None
     if cached is not None:
         return cached
     from sampan.driver.inventory import take_inventory
 
+    before = take_fingerprint((), dev_root, proc_root)
     inventory = take_inventory(
         driver_root,
         dev_root,
@@ -59,7 +67,9 @@ def current_inventory(
         sys_root=sys_root,
         machine=machine,
     )
-    if path and _is_complete(inventory, dev_root):
+    # NVML may load modules and make nodes when first used: what changed meanwhile is not kept.
+    steady = before == take_fingerprint((), dev_root, proc_root)
+    if path and steady and _is_complete(inventory, dev_root):
         watched = list_watched(inventory, machine)
         document = {
             "format": FORMAT,

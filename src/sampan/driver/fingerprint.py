@@ -29,16 +29,16 @@ def list_watched(inventory: Inventory, machine: str) -> tuple[str, ...]:
         *SOCKETS,
     ]
     watched = dict.fromkeys(root.host_path(root.resolve(path)) for path in candidates)
-    files = (
-        *inventory.binaries,
-        *inventory.configurations,
-        *inventory.firmware,
-        *inventory.sockets,
-    )
-    for found in (*inventory.libraries, *files):
-        watched[found.host_path] = None
-        watched[os.path.dirname(found.host_path)] = None
-        watched[found.found_by] = None
+    found = [(library.host_path, library.found_by) for library in inventory.libraries]
+    for files in (
+        inventory.binaries,
+        inventory.configurations,
+        inventory.firmware,
+        inventory.sockets,
+    ):
+        found += [(file.host_path, file.found_by) for file in files]
+    for host_path, found_by in found:
+        watched.update(dict.fromkeys((host_path, os.path.dirname(host_path), found_by)))
     watched.update(dict.fromkeys(inventory.searched))
     return tuple(watched)
 

@@ -64,9 +64,12 @@ def take_inventory(
     )
     warnings = list(search.warnings)
     prefixes = list_prefixes(search.directories)
-    control_nodes = find_control_nodes(dev, node_stat)
+    pci_devices = find_pci_devices(sys_root)
     version = search.version
-    answer = _query(search.libraries, warnings) if nvml and control_nodes else None
+    # Also without nodes: at its first use NVML makes them where nvidia-modprobe is installed.
+    asked = nvml and (module_version or pci_devices)
+    answer = _query(search.libraries, warnings) if asked else None
+    control_nodes = find_control_nodes(dev, node_stat)
     gpus = _list_gpus(answer, dev, sys_root, proc_root, node_stat, warnings)
     if version and module_version and version != module_version:
         warnings.append(
@@ -77,7 +80,7 @@ def take_inventory(
         driver_root=root.path,
         dev_root=dev,
         driver_version=version,
-        module_version=module_version,
+        module_version=module_version or read_module_version(proc_root),
         cuda_version=(answer.cuda_version if answer else "") or _cuda_of_branch(version),
         platform="discrete" if search.libraries and control_nodes else "none",
         libraries=search.libraries,
@@ -89,7 +92,7 @@ def take_inventory(
         gpus=gpus,
         warnings=tuple(warnings),
         params=read_params(proc_root),
-        pci_devices=find_pci_devices(sys_root),
+        pci_devices=pci_devices,
         searched=tuple(root.host_path(directory) for directory in search.directories),
     )
 

@@ -112,7 +112,7 @@ def _describe_gpu(nvml: Any, position: int, handle: Any) -> dict[str, Any]:
         "pci_bus_id": _text(nvml.nvmlDeviceGetPciInfo(handle).busId).lower(),
         "name": _text(_ask(nvml, "", nvml.nvmlDeviceGetName, handle)),
         "architecture": ".".join(str(number) for number in capability),
-        "brand": _brands(nvml).get(brand, ""),
+        "brand": _brands(nvml).get(brand, "unknown"),
         "memory_bytes": int(memory.total) if memory else 0,
         "mig_enabled": bool(mig[0]),
     }
