@@ -1,0 +1,92 @@
+"""Whether the image's forward-compatibility libcuda is used instead of the host's.
+
+The rule is NVIDIA's toolkit's (field note nvidia-container-toolkit, 4.6) with one condition more:
+forward compatibility is for data-centre GPUs; on others CUDA answers error 803 or 804.
+"""
+
+import json
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from sampan.model.facts import CudaCompat
+from sampan.model.inventory import Gpu
+
+DATA_CENTRE_BRANDS = frozenset({"tesla", "nvidia", "grid", "nvidia_vcs"})
+OTHER_NAMES = ("geforce", "quadro", "titan", "rtx")
+COMPAT_NAMES: tuple[str, ...] = (
+    "libcuda.so.1", "libcudadebugger.so.1", "libnvidia-nvvm.so.4",
+    "libnvidia-ptxjitcompiler.so.1",
+)  # fmt: skip
+"""What cuda-compat packages hold; the loader passes over names that a directory lacks."""
+
+
+class CompatDecision(NamedTuple):
+    """``use`` and the reason in one clause."""
+
+    use: bool
+    why: str
+
+
+def decide_cuda_compat(
+    compat: CudaCompat, *, driver_version: str, cuda_version: str, gpus: Sequence[Gpu]
+) -> CompatDecision:
+    """Decide for one image and host.
+
+    Args:
+        compat: the image's.
+        driver_version: the host's, e.g. ``535.261.03``; numbers may have leading zeros.
+        cuda_version: the host driver's CUDA, e.g. ``12.2``; empty if unknown.
+        gpus: those the container gets.
+    """
+    unfit = [gpu for gpu in gpus if not is_data_centre(gpu)]
+    if unfit:
+        return CompatDecision(False, f"{unfit[0].name or 'the GPU'} is no data-centre GPU")
+    ours, host = _numbers(compat.version), _numbers(driver_version)
+    if not compat.note:
+        if not ours or not host:
+            return CompatDecision(False, "a driver version is unknown and the library has no note")
+        newer = ours[0] > host[0]
+        relation = "newer than" if newer else "not newer than"
+        return CompatDecision(
+            newer, f"driver branch {ours[0]} of the image is {relation} the host's {host[0]}"
+        )
+    note = _parse_note(compat.note)
+    if note is None:
+        return CompatDecision(False, "the library's compatibility note cannot be read")
+    branches, cuda = note
+    if ours and host:
+        if host[0] not in branches:
+            return CompatDecision(False, f"the library does not support host branch {host[0]}")
+        newer = ours > host
+        relation = "newer than" if newer else "not newer than"
+        return CompatDecision(newer, f"{compat.version} is {relation} the host's {driver_version}")
+    newer = bool(cuda) and bool(cuda_version) and _numbers(cuda) > _numbers(cuda_version)
+    relation = "newer than" if newer else "not newer than"
+    return CompatDecision(
+        newer, f"CUDA {cuda or '?'} is {relation} the host's {cuda_version or '?'}"
+    )
+
+
+def is_data_centre(gpu: Gpu) -> bool:
+    """By brand where NVML gave one, otherwise by product name."""
+    if gpu.brand and gpu.brand != "unknown":
+        return gpu.brand in DATA_CENTRE_BRANDS
+    name = gpu.name.lower()
+    return not any(word in name for word in OTHER_NAMES)
+
+
+def _parse_note(text: str) -> tuple[frozenset[int], str] | None:
+    try:
+        note: Any = json.loads(text)
+        branches = frozenset(int(str(branch).partition(".")[0]) for branch in note["Driver"])
+        cuda = note.get("CUDA Version", "")
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return None
+    return branches, str(cuda)
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    parts = version.split(".")
+    if not version or not all(part.isascii() and part.isdecimal() for part in parts):
+        return ()
+    return tuple(int(part) for part in parts)

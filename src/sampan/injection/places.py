@@ -1,0 +1,82 @@
+"""Where things go inside the image: real directories, by its facts, so that no path holds a link."""
+
+from sampan.errors import SampanError
+from sampan.model.facts import ImageFacts
+
+MACHINES: dict[str, str] = {"amd64": "x86_64", "arm64": "aarch64"}
+MULTIARCH: dict[str, str] = {"x86_64": "x86_64-linux-gnu", "aarch64": "aarch64-linux-gnu"}
+
+
+class LibcUnsupportedError(SampanError):
+    """The image has no glibc, which the driver's libraries are built for."""
+
+    id = "libc-unsupported"
+
+
+class ImageArchitectureError(SampanError):
+    """The image's programs are for another machine than the host's driver."""
+
+    id = "image-architecture"
+
+
+def require_suitable_image(facts: ImageFacts, machine: str) -> None:
+    """Return when the driver's libraries of ``machine`` can be loaded in the image.
+
+    Raises:
+        ImageArchitectureError: they are for another machine.
+        LibcUnsupportedError: the image's C library is musl, or it has none.
+    """
+    if MACHINES.get(facts.architecture) != machine:
+        raise ImageArchitectureError(
+            "the host's driver does not fit the image",
+            evidence=f"image architecture {facts.architecture}; driver libraries for {machine}",
+            remedy=f"choose the image for this machine: --platform linux/{_go_word(machine)}",
+        )
+    if facts.libc == "glibc":
+        return
+    what = "musl" if facts.libc == "musl" else "no dynamic loader"
+    raise LibcUnsupportedError(
+        "NVIDIA's driver libraries need glibc, which the image does not have",
+        evidence=f"the image has {what}"
+        + (f" ({facts.interpreter})" if facts.interpreter else "")
+        + "; no libc.so.6 for it",
+        remedy="use an image with glibc (Debian, Ubuntu, Red Hat UBI, Wolfi, ...), or leave --gpus"
+        " away",
+    )
+
+
+def real_directory(facts: ImageFacts, directory: str) -> str:
+    """The real path of a container directory: its longest resolved ancestor, the rest as written."""
+    head, tail = directory, ""
+    while head:
+        known = facts.resolved.get(head)
+        if known is not None:
+            return known.rstrip("/") + tail if tail else known
+        head, _, last = head.rpartition("/")
+        tail = f"/{last}{tail}"
+    return tail or "/"
+
+
+def library_directory(facts: ImageFacts, machine: str) -> str:
+    """Where the image's loader looks for 64-bit libraries without being told."""
+    candidates = (f"/usr/lib/{MULTIARCH.get(machine, machine)}", "/usr/lib64", "/usr/lib")
+    for candidate in candidates:
+        real = real_directory(facts, candidate)
+        if real in facts.directories:
+            return real
+    if facts.library_directories:
+        return facts.library_directories[0]
+    return real_directory(facts, "/usr/lib64")
+
+
+def compat32_directory(facts: ImageFacts) -> str | None:
+    """Where the image's loader looks for 32-bit libraries; None when it has no such place."""
+    for candidate in ("/usr/lib/i386-linux-gnu", "/usr/lib32"):
+        real = real_directory(facts, candidate)
+        if real in facts.directories:
+            return real
+    return None
+
+
+def _go_word(machine: str) -> str:
+    return next((word for word, name in MACHINES.items() if name == machine), machine)
