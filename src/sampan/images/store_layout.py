@@ -3,7 +3,7 @@
 A store is a directory of content-addressed files::
 
     packs/<compression>/sha256/<hex>.pack, .index    one packed layer, by the layer's digest
-    packs/<compression>/diff/<hex>                    link: diffID -> the layer's index
+    packs/<compression>/diff/<hex>                    by diffID: the digest of the layer's pack
     images/sha256/<hex>.sif, .facts.json, .config.json, .record.json    by the config's digest
     refs/<escaped name>                               small JSON: which image a name means
     locks/                                            see store_locks
@@ -49,7 +49,7 @@ class StoreLayout(NamedTuple):
         return f"{self.root}/packs/{compression}/sha256"
 
     def diffs(self, compression: str) -> str:
-        """Directory of the links from diffIDs to packs."""
+        """Directory of the notes which pack has a diffID."""
         return f"{self.root}/packs/{compression}/diff"
 
     def image_file(self, digest: str, suffix: str) -> str:

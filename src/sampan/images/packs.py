@@ -1,0 +1,113 @@
+"""The store's packed layers: finding, packing once whoever asks, last use (design.md §4).
+
+``pack_task`` is what a worker process executes; it and its argument can be pickled.
+"""
+
+import contextlib
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+from sampan.images.limits import Limits
+from sampan.images.pack import pack_layer
+from sampan.images.sources.layer import SourceLayer
+from sampan.images.store_access import layer_lock, store_errors
+from sampan.images.store_layout import StoreLayout, hex_of
+from sampan.kernel.atomic import temporary_beside, write_atomic
+
+
+class PackTask(NamedTuple):
+    """A layer to be packed into the store; ``threads`` of them compress."""
+
+    layout: StoreLayout
+    compression: str
+    layer: SourceLayer
+    limits: Limits
+    threads: int | None
+
+
+def find_pack(layout: StoreLayout, compression: str, digest: str, diff_id: str) -> str | None:
+    """Digest under which a layer is packed already, by its own digest or its diffID; or None."""
+    if digest and os.path.exists(layout.pack_file(compression, digest, "index")):
+        return digest
+    if diff_id:
+        with contextlib.suppress(FileNotFoundError):
+            found = Path(layout.diffs(compression), hex_of(diff_id)).read_text()
+            if os.path.exists(layout.pack_file(compression, found, "index")):
+                return found
+    return None
+
+
+def pack_task(task: PackTask, progress: Callable[[int], None]) -> str:
+    """Pack a layer unless another process just did; return the digest it is stored under.
+
+    Raises:
+        LayerError: the layer is broken or hostile.
+        SourceError: it cannot be read.
+        StoreError: the store cannot be written.
+    """
+    layer = task.layer
+    if not layer.digest:
+        return _pack_unknown(task, progress)
+    with layer_lock(task.layout, task.compression, layer.digest):
+        found = find_pack(task.layout, task.compression, layer.digest, layer.diff_id)
+        if found is not None:
+            return found
+        index = Path(task.layout.pack_file(task.compression, layer.digest, "index"))
+        diff_id = _pack(task, index.with_suffix(".pack"), index, progress)[1]
+        _note_diff(task, layer.digest, diff_id)
+    return layer.digest
+
+
+def mark_used(layout: StoreLayout, compression: str, digest: str) -> None:
+    """Remember that a pack was needed now, for ``sampan prune --older-than`` and ``--max-size``."""
+    with contextlib.suppress(OSError):
+        os.utime(layout.pack_file(compression, digest, "index"))
+
+
+def _pack_unknown(task: PackTask, progress: Callable[[int], None]) -> str:
+    """A layer whose digest is known when it has been read: packed aside, then moved."""
+    directory = Path(task.layout.packs(task.compression))
+    index = temporary_beside(directory / "layer.index")
+    data = index.with_suffix(".pack")
+    try:
+        digest, diff_id = _pack(task, data, index, progress)
+        with (
+            layer_lock(task.layout, task.compression, digest),
+            store_errors(task.layout),
+        ):
+            if find_pack(task.layout, task.compression, digest, "") is None:
+                final = Path(task.layout.pack_file(task.compression, digest, "index"))
+                os.rename(data, final.with_suffix(".pack"))
+                os.rename(index, final)
+            _note_diff(task, digest, diff_id)
+    finally:
+        for path in (data, index):
+            path.unlink(missing_ok=True)
+    return digest
+
+
+def _pack(
+    task: PackTask, data: Path, index: Path, progress: Callable[[int], None]
+) -> tuple[str, str]:
+    layer = task.layer
+    with layer.open() as stream, store_errors(task.layout):
+        packed = pack_layer(
+            stream,
+            data,
+            index,
+            layer=layer.label,
+            expected_digest=layer.digest or None,
+            expected_diff_id=layer.diff_id or None,
+            compression=task.compression,
+            limits=task.limits,
+            workers=task.threads,
+            progress=progress,
+        )
+    return packed.digest, packed.diff_id
+
+
+def _note_diff(task: PackTask, digest: str, diff_id: str) -> None:
+    with store_errors(task.layout):
+        write_atomic(Path(task.layout.diffs(task.compression), hex_of(diff_id)), digest.encode())

@@ -1,0 +1,179 @@
+"""Freeing what no image needs: packs, images without a name, what crashes left (design.md §4)."""
+
+import os
+from collections.abc import Callable, Iterator
+from collections.abc import Set as AbstractSet
+from pathlib import Path
+from typing import NamedTuple
+
+from sampan.images.catalogue import delete_image_files, list_names, list_records
+from sampan.images.store_access import names_lock, passing_locks, prune_lock, store_errors
+from sampan.images.store_layout import COMPRESSIONS, StoreLayout
+from sampan.kernel.locks import is_held
+
+
+class PruneOptions(NamedTuple):
+    """What to free beyond the default.
+
+    Attributes:
+        all_packs: also packs that an image was linked from: the image stays, but an image derived
+            from it must be packed anew.
+        older_than_s: only what was not used for so many seconds.
+        max_size: also the packs not used for longest, until the store has at most so many bytes.
+        dry_run: delete nothing.
+    """
+
+    all_packs: bool = False
+    older_than_s: float = 0.0
+    max_size: int | None = None
+    dry_run: bool = False
+
+
+class PrunedItem(NamedTuple):
+    """Something freed: ``image``, ``pack`` or ``left-over``, its name, the bytes on disk."""
+
+    kind: str
+    name: str
+    size: int
+
+
+class _Pack(NamedTuple):
+    digest: str
+    compression: str
+    used: float
+    size: int
+
+
+def prune(
+    layout: StoreLayout, options: PruneOptions, *, in_use: AbstractSet[str], now: float
+) -> list[PrunedItem]:
+    """Free space; waits for running imports to end.
+
+    Images that have a name are never touched, whatever the options.
+
+    Args:
+        layout: a store that exists.
+        options: see there.
+        in_use: ids of images that containers use.
+        now: seconds since the epoch.
+
+    Raises:
+        StoreError: the store cannot be written.
+    """
+    freed: list[PrunedItem] = []
+    with prune_lock(layout), names_lock(layout), store_errors(layout):
+        freed += _prune_left_overs(layout, dry_run=options.dry_run)
+        freed += _prune_images(layout, options, in_use, now)
+        freed += _prune_packs(layout, options, now, {item.name for item in freed})
+        if not options.dry_run:
+            for lock in passing_locks(layout):
+                lock.unlink()
+    return freed
+
+
+def disk_size(layout: StoreLayout) -> int:
+    """Bytes on disk of everything in the store."""
+    return sum(
+        os.lstat(os.path.join(directory, name)).st_blocks * 512
+        for directory, _, names in os.walk(layout.root)
+        for name in names
+    )
+
+
+def _prune_left_overs(layout: StoreLayout, *, dry_run: bool) -> Iterator[PrunedItem]:
+    # No import is at work (prune_lock), so whatever is incomplete is a crash's.
+    directories = [layout.images, layout.refs]
+    for compression in COMPRESSIONS:
+        directories += [layout.packs(compression), layout.diffs(compression)]
+    for directory in directories:
+        names = set(os.listdir(directory))
+        for name in sorted(names):
+            stem, _, suffix = name.partition(".")
+            marker = {layout.images: "record.json"}.get(directory, "index")
+            incomplete = suffix and f"{stem}.{marker}" not in names and directory != layout.refs
+            if name.startswith(".tmp-") or incomplete:
+                yield _free("left-over", name, [f"{directory}/{name}"], dry_run=dry_run)
+
+
+def _prune_images(
+    layout: StoreLayout, options: PruneOptions, in_use: AbstractSet[str], now: float
+) -> Iterator[PrunedItem]:
+    named = {name.image for name in list_names(layout)}
+    for record in list_records(layout):
+        if (
+            record.digest in named
+            or record.digest in in_use
+            or now - record.imported < options.older_than_s
+            or is_held(layout.image_file(record.digest, "sif"))
+        ):
+            continue
+        size = record.size if options.dry_run else delete_image_files(layout, record.digest)
+        yield PrunedItem("image", record.digest, size)
+
+
+def _prune_packs(
+    layout: StoreLayout, options: PruneOptions, now: float, gone: AbstractSet[str]
+) -> Iterator[PrunedItem]:
+    needed = {
+        (record.compression, layer.pack)
+        for record in list_records(layout)
+        if record.digest not in gone
+        for layer in record.layers
+    }
+    kept = []
+    for pack in sorted(_packs(layout), key=lambda pack: (pack.used, pack.digest)):
+        is_needed = (pack.compression, pack.digest) in needed and not options.all_packs
+        if is_needed or now - pack.used < options.older_than_s:
+            kept.append(pack)
+        else:
+            yield _free_pack(layout, pack, dry_run=options.dry_run)
+    if options.max_size is None:
+        return
+    size = disk_size(layout)
+    for pack in kept:
+        if size <= options.max_size:
+            break
+        size -= pack.size
+        yield _free_pack(layout, pack, dry_run=options.dry_run)
+
+
+def _packs(layout: StoreLayout) -> Iterator[_Pack]:
+    for compression in COMPRESSIONS:
+        for entry in os.scandir(layout.packs(compression)):
+            if not entry.name.endswith(".index") or entry.name.startswith("."):
+                continue
+            state = entry.stat()
+            digest = f"sha256:{entry.name.removesuffix('.index')}"
+            data = os.lstat(layout.pack_file(compression, digest, "pack"))
+            size = (state.st_blocks + data.st_blocks) * 512
+            yield _Pack(digest, compression, state.st_mtime, size)
+
+
+def _free_pack(layout: StoreLayout, pack: _Pack, *, dry_run: bool) -> PrunedItem:
+    # The index goes first: a pack exists as long as its index does.
+    paths = [
+        layout.pack_file(pack.compression, pack.digest, suffix) for suffix in ("index", "pack")
+    ]
+    paths += _diffs_of(layout, pack)
+    return _free("pack", pack.digest, paths, dry_run=dry_run)
+
+
+def _diffs_of(layout: StoreLayout, pack: _Pack) -> list[str]:
+    return [
+        entry.path
+        for entry in os.scandir(layout.diffs(pack.compression))
+        if Path(entry.path).read_text() == pack.digest
+    ]
+
+
+def _free(kind: str, name: str, paths: list[str], *, dry_run: bool) -> PrunedItem:
+    size = 0
+    act: Callable[[str], None] = _leave if dry_run else os.unlink
+    for path in paths:
+        size += os.lstat(path).st_blocks * 512
+        act(path)
+    return PrunedItem(kind, name, size)
+
+
+def _leave(path: str) -> None:
+    """A dry run's deletion."""

@@ -1,0 +1,1 @@
+"""Where images come from besides registries: layouts, archives, root file systems."""

@@ -1,0 +1,235 @@
+"""OCI and docker v2s2 documents: descriptors, indexes, manifests, choice of a platform. No I/O.
+
+Rules: image-spec v1.1 (descriptor.md, image-index.md, manifest.md) and docker's
+manifest-v2-2. Everything here may come from strangers.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from sampan.images.sources.layer import SourceError
+from sampan.model.image import Platform, match_platform
+from sampan.model.reference import is_hex
+
+MAXIMUM_DOCUMENT = 16 << 20
+"""Bytes of a manifest, index or configuration at the most."""
+
+INDEX_TYPES = frozenset({
+    "application/vnd.oci.image.index.v1+json",
+    "application/vnd.docker.distribution.manifest.list.v2+json",
+})  # fmt: skip
+MANIFEST_TYPES = frozenset({
+    "application/vnd.oci.image.manifest.v1+json",
+    "application/vnd.docker.distribution.manifest.v2+json",
+})  # fmt: skip
+CONFIG_TYPES = frozenset({
+    "application/vnd.oci.image.config.v1+json",
+    "application/vnd.docker.container.image.v1+json",
+})  # fmt: skip
+_LAYER_PREFIXES = (
+    "application/vnd.oci.image.layer.v1.tar",
+    "application/vnd.oci.image.layer.nondistributable.v1.tar",
+    "application/vnd.docker.image.rootfs.diff.tar",
+    "application/vnd.docker.image.rootfs.foreign.diff.tar",
+)
+_LAYER_ENDINGS = ("", "+gzip", "+zstd", ".gzip", ".zstd")
+
+
+class Descriptor(NamedTuple):
+    """A reference to a blob: media type, digest, size, and what an index says of its platform."""
+
+    media_type: str
+    digest: str
+    size: int
+    platform: Platform | None
+    annotations: Mapping[str, str]
+
+    @property
+    def name(self) -> str:
+        """The tag or name that a layout's index gives it; may be empty."""
+        return self.annotations.get("org.opencontainers.image.ref.name", "")
+
+
+class Manifest(NamedTuple):
+    """An image manifest: its configuration and layers, lowest first."""
+
+    config: Descriptor
+    layers: tuple[Descriptor, ...]
+
+
+def verify_document(content: bytes, descriptor: Descriptor) -> dict[str, Any]:
+    """A blob's JSON after its digest and size were compared.
+
+    Raises:
+        SourceError: they differ, or it is no JSON object.
+    """
+    if len(content) != descriptor.size:
+        raise _damaged(
+            f"blob {descriptor.digest} has the wrong size",
+            f"{len(content)} bytes, its descriptor says {descriptor.size}",
+        )
+    found = f"sha256:{hashlib.sha256(content).hexdigest()}"
+    if found != descriptor.digest:
+        raise _damaged(
+            f"blob {descriptor.digest} has other content than its digest says", f"it is {found}"
+        )
+    return parse_object(content, descriptor.digest)
+
+
+def parse_object(content: bytes, where: str) -> dict[str, Any]:
+    """A JSON object.
+
+    Raises:
+        SourceError: it is none.
+    """
+    try:
+        document = json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise _damaged(f"{where} is not JSON", str(error)) from error
+    if not isinstance(document, dict):
+        raise _damaged(f"{where} is not a JSON object", type(document).__name__)
+    return document
+
+
+def parse_index(document: Mapping[str, Any], where: str) -> list[Descriptor]:
+    """The manifests of an index or of a layout's index.json.
+
+    Raises:
+        SourceError: a member is malformed, or it is a manifest at the same time.
+    """
+    if "layers" in document or "config" in document:
+        raise _damaged(f"{where} is index and manifest at once", "it has manifests and layers")
+    return [_descriptor(entry, where) for entry in _list(document, "manifests", where)]
+
+
+def parse_manifest(document: Mapping[str, Any], where: str) -> Manifest:
+    """An image manifest.
+
+    Raises:
+        SourceError: a member is malformed, or it is no container image.
+    """
+    if document.get("schemaVersion") == 1:
+        raise SourceError(
+            f"{where} is a docker schema 1 manifest",
+            evidence="schemaVersion 1, which registries gave up in 2017",
+            remedy="pull and push the image once with a current docker",
+        )
+    if "manifests" in document:
+        raise _damaged(f"{where} is manifest and index at once", "it has layers and manifests")
+    config = _descriptor(document.get("config"), where)
+    layers = tuple(_descriptor(entry, where) for entry in _list(document, "layers", where))
+    strange = [layer.media_type for layer in layers if not is_layer_type(layer.media_type)]
+    if config.media_type not in CONFIG_TYPES or strange:
+        raise SourceError(
+            f"{where} is not a container image",
+            evidence=f"its media type is {(strange or [config.media_type])[0]}",
+            remedy="it may be a chart, a model or an attestation: choose another tag",
+        )
+    return Manifest(config, layers)
+
+
+def is_layer_type(media_type: str) -> bool:
+    """Whether it is a file system layer that we read (compression is told by the bytes)."""
+    return any(
+        media_type == prefix + ending for prefix in _LAYER_PREFIXES for ending in _LAYER_ENDINGS
+    )
+
+
+def choose_platform(
+    offers: Sequence[tuple[Descriptor, Platform | None]], wanted: Platform, where: str
+) -> Descriptor:
+    """The descriptor that serves ``wanted`` best; of equals the first, as docker chooses.
+
+    Args:
+        offers: with the platform of each, as far as it is known.
+        wanted: what the user asked for, or the host's.
+        where: for messages.
+
+    Raises:
+        SourceError: none fits; lists what there is.
+    """
+    ranked = sorted(
+        (-match_platform(wanted, platform), position)
+        for position, (_, platform) in enumerate(offers)
+        if platform is not None
+    )
+    if ranked and ranked[0][0] < 0:
+        return offers[ranked[0][1]][0]
+    there = sorted({str(platform) for _, platform in offers if platform is not None})
+    raise SourceError(
+        f"{where} has no image for {wanted}",
+        evidence=f"there is: {', '.join(there) or 'no image at all'}",
+        remedy=f"--platform {there[0]}" if there else "",
+    )
+
+
+def is_attestation(descriptor: Descriptor) -> bool:
+    """Whether buildkit put it into the index beside the images (provenance, bill of materials)."""
+    return "vnd.docker.reference.type" in descriptor.annotations or (
+        descriptor.platform is not None and descriptor.platform.os == "unknown"
+    )
+
+
+def check_layers(diff_ids: Iterable[str], number: int, where: str) -> None:
+    """Compare a configuration's diffIDs with a manifest's layers.
+
+    Raises:
+        SourceError: the numbers differ, or a diffID is no digest.
+    """
+    ids = list(diff_ids)
+    for diff_id in ids:
+        check_digest(diff_id, where)
+    if len(ids) != number:
+        raise _damaged(
+            f"{where}: configuration and layers do not fit together",
+            f"{len(ids)} diff_ids, {number} layers",
+        )
+
+
+def check_digest(digest: object, where: str) -> str:
+    """A sha256 digest, which is safe as a file name too.
+
+    Raises:
+        SourceError: it is something else.
+    """
+    if not isinstance(digest, str) or not digest.startswith("sha256:"):
+        raise _damaged(f"{where} names a blob by a digest we do not read", repr(digest)[:100])
+    if len(digest) != 71 or not is_hex(digest[7:]):
+        raise _damaged(f"{where} has a malformed digest", repr(digest)[:100])
+    return digest
+
+
+def _descriptor(entry: object, where: str) -> Descriptor:
+    if not isinstance(entry, dict):
+        raise _damaged(f"{where} has a malformed descriptor", repr(entry)[:100])
+    size = entry.get("size")
+    if not isinstance(size, int) or isinstance(size, bool) or size < 0:
+        raise _damaged(f"{where} has a descriptor without a size", repr(size)[:100])
+    platform = entry.get("platform")
+    notes = entry.get("annotations")
+    return Descriptor(
+        str(entry.get("mediaType") or ""),
+        check_digest(entry.get("digest"), where),
+        size,
+        Platform(
+            str(platform.get("os") or "linux"),
+            str(platform.get("architecture") or ""),
+            str(platform.get("variant") or ""),
+        )
+        if isinstance(platform, dict)
+        else None,
+        {str(k): str(v) for k, v in notes.items()} if isinstance(notes, dict) else {},
+    )
+
+
+def _list(document: Mapping[str, Any], member: str, where: str) -> list[object]:
+    found = document.get(member)
+    if not isinstance(found, list):
+        raise _damaged(f"{where} has no list of {member}", repr(found)[:100])
+    return found
+
+
+def _damaged(cause: str, evidence: str) -> SourceError:
+    return SourceError(cause, evidence=evidence, remedy="copy or export the image again")

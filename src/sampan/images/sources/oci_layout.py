@@ -1,0 +1,245 @@
+"""OCI image layouts (image-spec, image-layout.md), as a directory or inside an archive.
+
+How the bytes of a file are reached is a ``Files``: a directory, or an archive's ranges.
+"""
+
+import os
+from typing import Any, NamedTuple, Protocol
+
+from sampan.images.sources.layer import FileLayer, SourceError, SourceImage, unreadable
+from sampan.images.sources.manifest import (
+    INDEX_TYPES,
+    MAXIMUM_DOCUMENT,
+    Descriptor,
+    Manifest,
+    check_layers,
+    choose_platform,
+    is_attestation,
+    parse_index,
+    parse_manifest,
+    parse_object,
+    verify_document,
+)
+from sampan.model.image import Platform, match_platform, parse_image_config
+
+_DEEPEST_INDEX = 4
+
+
+class FileRange(NamedTuple):
+    """Where a file's bytes lie: in ``path`` from ``offset``, ``size`` of them."""
+
+    path: str
+    offset: int
+    size: int
+
+
+class Files(Protocol):
+    """A tree of files with one description for messages."""
+
+    @property
+    def description(self) -> str:
+        """What messages call the tree."""
+
+    def find(self, name: str) -> FileRange | None:
+        """The range of a regular file below the root, or None."""
+
+
+class DirectoryFiles(NamedTuple):
+    """The files of a directory."""
+
+    description: str
+
+    def find(self, name: str) -> FileRange | None:
+        """See Files."""
+        path = os.path.join(self.description, name)
+        try:
+            state = os.stat(path)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as error:
+            raise unreadable(path, error) from error
+        return FileRange(path, 0, state.st_size)
+
+
+def read_file(files: Files, name: str) -> bytes:
+    """A small file's content.
+
+    Raises:
+        SourceError: it is missing, unreadable or too big for what it is.
+    """
+    found = files.find(name)
+    if found is None:
+        raise SourceError(f"{files.description} has no {name}", remedy="export the image again")
+    if found.size > MAXIMUM_DOCUMENT:
+        raise SourceError(
+            f"{name} of {files.description} is too big",
+            evidence=f"{found.size} bytes; at most {MAXIMUM_DOCUMENT} are read",
+        )
+    try:
+        with open(found.path, "rb") as stream:
+            stream.seek(found.offset)
+            return stream.read(found.size)
+    except OSError as error:
+        raise unreadable(found.path, error) from error
+
+
+def open_layout(files: Files, tag: str, *, wanted: Platform | None, host: Platform) -> SourceImage:
+    """The image of a layout.
+
+    Args:
+        files: the layout.
+        tag: name in the index, or a manifest's digest; empty when there is only one image.
+        wanted: the platform that the user asked for.
+        host: the platform to choose without a wish.
+
+    Raises:
+        SourceError: nothing fits, or something is missing or damaged; lists what there is.
+    """
+    _check_version(files)
+    where = files.description
+    top = parse_index(parse_object(read_file(files, "index.json"), f"index.json of {where}"), where)
+    chosen = [entry for entry in top if not is_attestation(entry)]
+    if tag:
+        chosen = [entry for entry in chosen if tag in (entry.name, entry.digest)] or [
+            entry for entry in chosen if _is_short_name(tag, entry)
+        ]
+    names = sorted({entry.name for entry in chosen if entry.name})
+    if not chosen or (not tag and len(names) > 1):
+        raise _wrong_tag(where, tag, top)
+    descriptor = _descend(files, chosen, wanted or host)
+    manifest = _load_manifest(files, descriptor)
+    config = read_blob(files, manifest.config)
+    parsed = parse_image_config(verify_document(config, manifest.config))
+    check_layers(parsed.diff_ids, len(manifest.layers), where)
+    check_platform(parsed.platform, wanted, where)
+    return SourceImage(
+        config,
+        _layers(files, manifest, parsed.diff_ids),
+        manifest_digest=descriptor.digest,
+        suggested_name=chosen[0].annotations.get("io.containerd.image.name", ""),
+        compressed=True,
+        warnings=platform_warnings(parsed.platform, wanted, host),
+    )
+
+
+def check_platform(found: Platform, wanted: Platform | None, where: str) -> None:
+    """Refuse an image that is not for the platform that the user asked for.
+
+    Raises:
+        SourceError: it is for another one.
+    """
+    if wanted is not None and not match_platform(wanted, found):
+        raise SourceError(
+            f"{where} has no image for {wanted}",
+            evidence=f"there is: {found}",
+            remedy=f"--platform {found}",
+        )
+
+
+def platform_warnings(found: Platform, wanted: Platform | None, host: Platform) -> tuple[str, ...]:
+    """A word to users who get an image for another machine without having asked for it."""
+    if wanted is None and not match_platform(Platform(host.os, host.architecture), found):
+        return (f"the image is for {found}, this host is {host}",)
+    return ()
+
+
+def read_blob(files: Files, descriptor: Descriptor) -> bytes:
+    """A small blob; not verified yet.
+
+    Raises:
+        SourceError: it is missing or too big.
+    """
+    return read_file(files, _blob_name(descriptor.digest))
+
+
+def _layers(files: Files, manifest: Manifest, diff_ids: tuple[str, ...]) -> tuple[FileLayer, ...]:
+    layers, problems = [], []
+    for descriptor, diff_id in zip(manifest.layers, diff_ids, strict=True):
+        found = files.find(_blob_name(descriptor.digest))
+        if found is None:
+            problems.append(f"{descriptor.digest} is missing")
+        elif found.size != descriptor.size:
+            problems.append(
+                f"{descriptor.digest} has {found.size} bytes, the manifest says {descriptor.size}"
+            )
+        else:
+            label = descriptor.digest[:19]
+            layers.append(
+                FileLayer(label, descriptor.digest, diff_id, found.size, found.path, found.offset)
+            )
+    if problems:
+        raise SourceError(
+            f"layers of {files.description} are missing or damaged",
+            evidence="; ".join(problems),
+            remedy="copy or export the image again",
+        )
+    return tuple(layers)
+
+
+def _descend(files: Files, entries: list[Descriptor], wanted: Platform) -> Descriptor:
+    """Follow indexes, which may be nested, to the manifest for a platform."""
+    for _ in range(_DEEPEST_INDEX):
+        if not any(entry.media_type in INDEX_TYPES for entry in entries):
+            if len(entries) == 1:
+                # Nothing to choose; whether it fits is said by its configuration.
+                return entries[0]
+            offers = [(entry, _platform_of(files, entry)) for entry in entries]
+            return choose_platform(offers, wanted, files.description)
+        # Equal digests once: a hostile index could multiply itself at each level.
+        below: dict[str, Descriptor] = {}
+        for entry in entries:
+            inner = (
+                parse_index(_load(files, entry), entry.digest)
+                if entry.media_type in INDEX_TYPES
+                else [entry]
+            )
+            below.update({each.digest: each for each in inner if not is_attestation(each)})
+        entries = list(below.values())
+    raise SourceError(
+        f"{files.description} nests indexes too deeply", evidence=f"over {_DEEPEST_INDEX} levels"
+    )
+
+
+def _platform_of(files: Files, entry: Descriptor) -> Platform | None:
+    if entry.platform is not None:
+        return entry.platform
+    config = _load_manifest(files, entry).config
+    return parse_image_config(verify_document(read_blob(files, config), config)).platform
+
+
+def _load_manifest(files: Files, descriptor: Descriptor) -> Manifest:
+    return parse_manifest(_load(files, descriptor), descriptor.digest)
+
+
+def _load(files: Files, descriptor: Descriptor) -> dict[str, Any]:
+    return verify_document(read_blob(files, descriptor), descriptor)
+
+
+def _check_version(files: Files) -> None:
+    version = parse_object(read_file(files, "oci-layout"), "oci-layout").get("imageLayoutVersion")
+    if not isinstance(version, str) or not version.startswith("1."):
+        raise SourceError(
+            f"{files.description} is a layout of a version that is not known",
+            evidence=f"imageLayoutVersion {version!r}",
+        )
+
+
+def _is_short_name(tag: str, entry: Descriptor) -> bool:
+    """Containerd and buildkit write whole names where others write the tag."""
+    full = entry.annotations.get("io.containerd.image.name", "") or entry.name
+    return full.rpartition("/")[2].rpartition(":")[2] == tag or full == tag
+
+
+def _wrong_tag(where: str, tag: str, top: list[Descriptor]) -> SourceError:
+    names = [entry.name or entry.digest for entry in top if not is_attestation(entry)]
+    if not names:
+        return SourceError(f"{where} holds no image", evidence="its index.json is empty")
+    return SourceError(
+        f"{where} has no image {tag!r}" if tag else f"{where} holds {len(names)} images",
+        evidence=f"there is: {', '.join(sorted(names))}",
+        remedy=f"choose one: oci:DIRECTORY:{min(names)}",
+    )
+
+
+def _blob_name(digest: str) -> str:
+    return f"blobs/{digest.replace(':', '/')}"

@@ -1,0 +1,162 @@
+"""Writing to a store: its directories, its locks, and what a refusal of the system means there.
+
+Three locks, all advisory (``kernel.locks``), taken in this order:
+
+- ``store``: shared by an import for its whole length, exclusive by a prune, so that a prune never
+  deletes what an import counts on.
+- one for each layer and each image: whoever holds it does the work, the others wait and find it
+  done. Only taken under ``store``, so a prune may delete the files of these locks.
+- ``names``: exclusive, for the moments in which names change or an image disappears.
+"""
+
+import contextlib
+import errno
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from sampan.errors import SampanError
+from sampan.images.store import check_store
+from sampan.images.store_layout import COMPRESSIONS, StoreLayout, hex_of
+from sampan.kernel.locks import locked
+
+
+class StoreError(SampanError):
+    """The store cannot be written: no room, no permission, no locks."""
+
+    id = "store"
+
+
+_REMEDIES = {
+    errno.ENOSPC: "free space (sampan prune), or use another disk: SAMPAN_STORE=DIRECTORY",
+    errno.EDQUOT: "your quota is used up: sampan prune, or SAMPAN_STORE=DIRECTORY elsewhere",
+    errno.EACCES: "use a directory that you may write: SAMPAN_STORE=DIRECTORY",
+    errno.EPERM: "use a directory that you may write: SAMPAN_STORE=DIRECTORY",
+    errno.EROFS: "the file system is read-only: SAMPAN_STORE=DIRECTORY",
+    errno.ENOLCK: "the file system has no locks (NFS without lockd?): SAMPAN_STORE=DIRECTORY",
+    errno.ENOTDIR: "move the file that stands where a directory must be",
+}
+
+
+@contextlib.contextmanager
+def store_errors(layout: StoreLayout) -> Iterator[None]:
+    """Turn the system's refusals inside the store into a StoreError with a remedy."""
+    try:
+        yield
+    except OSError as error:
+        name = os.fsdecode(error.filename) if error.filename else layout.root
+        raise StoreError(
+            f"cannot write to the store {layout.root}",
+            evidence=f"{name}: {error.strerror}{_room(layout, error.errno)}",
+            remedy=_REMEDIES.get(error.errno or 0, ""),
+        ) from error
+
+
+def create_store(layout: StoreLayout) -> None:
+    """Make the store's directories where they are missing.
+
+    Raises:
+        StoreError: the directories cannot be made.
+        UnsafeStoreError: everybody may write into the root.
+    """
+    with store_errors(layout):
+        for directory in (
+            layout.images,
+            layout.refs,
+            layout.locks,
+            *map(layout.packs, COMPRESSIONS),
+            *map(layout.diffs, COMPRESSIONS),
+        ):
+            os.makedirs(directory, exist_ok=True)
+    check_store(layout)
+
+
+def require_space(layout: StoreLayout, needed: int) -> None:
+    """Refuse work that cannot fit.
+
+    Args:
+        layout: of a store that exists.
+        needed: bytes that will be written at the least.
+
+    Raises:
+        StoreError: the file system has less; says how much is missing.
+    """
+    with store_errors(layout):
+        free = free_bytes(layout)
+    if needed > free:
+        raise StoreError(
+            f"not enough room in the store {layout.root}",
+            evidence=f"needs at least {needed:,} bytes, {free:,} are free: "
+            f"{needed - free:,} are missing",
+            remedy=_REMEDIES[errno.ENOSPC],
+        )
+
+
+def free_bytes(layout: StoreLayout) -> int:
+    """Bytes that this user may still write on the store's file system (quotas not counted)."""
+    state = os.statvfs(layout.root)
+    return state.f_bavail * state.f_frsize
+
+
+@contextlib.contextmanager
+def import_lock(layout: StoreLayout) -> Iterator[None]:
+    """Keep prunes away while an import counts on what it found."""
+    with _lock(layout, "store", shared=True):
+        yield
+
+
+@contextlib.contextmanager
+def prune_lock(layout: StoreLayout) -> Iterator[None]:
+    """Wait for all imports to end and keep new ones away."""
+    with _lock(layout, "store"):
+        yield
+
+
+@contextlib.contextmanager
+def names_lock(layout: StoreLayout) -> Iterator[None]:
+    """Be the only one who changes names."""
+    with _lock(layout, "names"):
+        yield
+
+
+@contextlib.contextmanager
+def layer_lock(layout: StoreLayout, compression: str, digest: str) -> Iterator[None]:
+    """Be the only one who packs this layer."""
+    with _lock(layout, f"layer-{compression}-{hex_of(digest)}"):
+        yield
+
+
+@contextlib.contextmanager
+def image_lock(layout: StoreLayout, digest: str) -> Iterator[None]:
+    """Be the only one who links this image."""
+    with _lock(layout, f"image-{hex_of(digest)}"):
+        yield
+
+
+def passing_locks(layout: StoreLayout) -> list[Path]:
+    """The files of layer and image locks; a prune may delete them."""
+    return sorted(
+        Path(entry.path)
+        for entry in os.scandir(layout.locks)
+        if entry.name.startswith(("layer-", "image-"))
+    )
+
+
+@contextlib.contextmanager
+def _lock(layout: StoreLayout, name: str, *, shared: bool = False) -> Iterator[None]:
+    lock = locked(f"{layout.locks}/{name}.lock", shared=shared)
+    # Only the lock itself: what goes wrong under it is mapped by who does it.
+    with store_errors(layout):
+        lock.__enter__()
+    try:
+        yield
+    finally:
+        lock.__exit__(None, None, None)
+
+
+def _room(layout: StoreLayout, number: int | None) -> str:
+    if number not in (errno.ENOSPC, errno.EDQUOT):
+        return ""
+    with contextlib.suppress(OSError):
+        return f"; {free_bytes(layout):,} bytes are free there"
+    return ""
