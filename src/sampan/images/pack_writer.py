@@ -5,11 +5,14 @@ input. A file of at least one block has blocks of its own, the last one perhaps 
 files share fragments, as mksquashfs does by default. A block of zeros is a hole.
 
 The digest of a content of less than a block is BLAKE2b of its bytes. Of a larger one it is BLAKE2b
-of its size and of the BLAKE2b digests of its leaves, a mebibyte each: so leaves are hashed by the
-threads that compress them, and a hole counts like zeros without any being made.
+of its size and of its leaves' digests, a mebibyte each: so leaves are hashed by the threads that
+compress them, and a hole counts like zeros without any being made. A leaf's digest is taken of
+its size words and of what is stored for it, which is less to hash than the leaf and says as much:
+our compressor stores equal bytes equally, unequal ones never.
 """
 
 import os
+import struct
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -27,10 +30,13 @@ LEAF_BYTES = LEAF_BLOCKS * BLOCK_SIZE
 _DIGEST_BYTES = 16
 _ZERO_BLOCK = bytes(BLOCK_SIZE)
 _ZERO_LEAF = bytes(LEAF_BYTES)
-_ZERO_LEAF_DIGEST = blake2b(_ZERO_LEAF, digest_size=_DIGEST_BYTES).digest()
 _ZERO_RUN = 65536
+_WORDS = struct.Struct(f"<{LEAF_BLOCKS}I")
 _TREE = b"sampan leaves"
 _IN_FLIGHT_PER_WORKER = 3
+# glibc gives every freed mebibyte back to the kernel and gets it again, page by page, until it
+# has seen a larger one being freed; then it keeps up to twice that size.
+_KEEP_FREED = 31 << 20
 
 
 class _Leaf(NamedTuple):
@@ -92,6 +98,7 @@ class PackWriter:
             UsageError: no such compression.
         """
         self._compress = block_compressor(compression)
+        bytes(_KEEP_FREED)
         self._data = data
         self._position = 0
         workers = workers or len(os.sched_getaffinity(0))
@@ -238,8 +245,7 @@ def _pack_block(block: bytes, compress: Callable[[bytes], bytes]) -> tuple[bytes
 
 
 def _pack_leaf(leaf: bytes, compress: Callable[[bytes], bytes]) -> _Leaf:
-    digest = blake2b(leaf, digest_size=_DIGEST_BYTES).digest()
-    stored = []
+    parts = []
     words = []
     for at in range(0, len(leaf), BLOCK_SIZE):
         size = min(BLOCK_SIZE, len(leaf) - at)
@@ -247,6 +253,17 @@ def _pack_leaf(leaf: bytes, compress: Callable[[bytes], bytes]) -> _Leaf:
             words.append(0)
             continue
         packed, word = _pack_block(leaf[at : at + size], compress)
-        stored.append(packed)
+        parts.append(packed)
         words.append(word)
-    return _Leaf(b"".join(stored), tuple(words), digest)
+    stored = b"".join(parts)
+    return _Leaf(stored, tuple(words), _leaf_digest(stored, words))
+
+
+def _leaf_digest(stored: bytes, words: list[int]) -> bytes:
+    head = _WORDS.pack(*words, *(0,) * (LEAF_BLOCKS - len(words)))
+    digest = blake2b(head, digest_size=_DIGEST_BYTES)
+    digest.update(stored)
+    return digest.digest()
+
+
+_ZERO_LEAF_DIGEST = _leaf_digest(b"", [0] * LEAF_BLOCKS)
