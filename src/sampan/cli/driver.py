@@ -1,0 +1,93 @@
+"""``sampan driver``: what of the host's driver would be imported, and from where."""
+
+import argparse
+import json
+
+from sampan.cli.columns import format_columns
+from sampan.cli.driver_options import add_driver_options, find_inventory
+from sampan.cli.render import print_error, print_warning
+from sampan.driver.absence import NoDriverError, require_driver
+from sampan.errors import UsageError
+from sampan.model.inventory import CAPABILITIES, Inventory
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the command's options."""
+    add_driver_options(parser)
+    parser.add_argument(
+        "--capabilities",
+        default="all",
+        metavar="LIST",
+        help=f"only what these driver capabilities ask for: all, {', '.join(CAPABILITIES)}",
+    )
+
+
+def main(arguments: argparse.Namespace) -> int:
+    """List the driver's parts; exit code 1 when there is no usable driver."""
+    wanted = _parse_capabilities(arguments.capabilities)
+    inventory = find_inventory(arguments)
+    for warning in inventory.warnings:
+        print_warning(warning)
+    rows = list_parts(inventory, wanted)
+    if arguments.format == "json":
+        names = ("kind", "name", "capabilities", "host_path", "found_by")
+        document = {
+            "driver_version": inventory.driver_version,
+            "module_version": inventory.module_version,
+            "cuda_version": inventory.cuda_version,
+            "driver_root": inventory.driver_root,
+            "parts": [dict(zip(names, row, strict=True)) for row in rows],
+        }
+        print(json.dumps(document, indent=2))
+    elif rows:
+        print(
+            f"Driver {inventory.driver_version or '?'} (kernel module"
+            f" {inventory.module_version or 'not loaded'}, CUDA {inventory.cuda_version or '?'})"
+        )
+        print(format_columns(("KIND", "NAME", "CAPABILITIES", "HOST PATH", "FOUND IN"), rows))
+    try:
+        require_driver(inventory)
+    except NoDriverError as error:
+        print_error(error)
+        return 1
+    return 0
+
+
+def list_parts(inventory: Inventory, wanted: tuple[str, ...]) -> list[tuple[str, ...]]:
+    """Kind, name, capabilities, host path and place of discovery of each part."""
+    rows: list[tuple[str, ...]] = []
+
+    def add(
+        kind: str, name: str, capabilities: tuple[str, ...], host_path: str, found_by: str
+    ) -> None:
+        if not capabilities or any(word in wanted for word in capabilities):
+            rows.append((kind, name, ",".join(capabilities) or "any", host_path, found_by))
+
+    for library in inventory.libraries:
+        kind = "library" if library.bits == 64 else "library32"
+        if library.bits == 64 or "compat32" in wanted:
+            add(kind, library.name, library.capabilities, library.host_path, library.found_by)
+    for kind, files in (
+        ("program", inventory.binaries),
+        ("configuration", inventory.configurations),
+        ("firmware", inventory.firmware),
+        ("socket", inventory.sockets),
+    ):
+        for file in files:
+            add(kind, file.name, file.capabilities, file.host_path, file.found_by)
+    nodes = (*inventory.control_nodes, *(node for gpu in inventory.gpus for node in gpu.nodes))
+    for node in nodes:
+        place = f"{node.major}:{node.minor} {node.mode:04o}"
+        add("node", node.path, (), node.host_path, place)
+    return rows
+
+
+def _parse_capabilities(text: str) -> tuple[str, ...]:
+    words = tuple(word.strip() for word in text.split(",") if word.strip())
+    unknown = [word for word in words if word != "all" and word not in CAPABILITIES]
+    if unknown or not words:
+        raise UsageError(
+            f"unknown driver capability {', '.join(map(repr, unknown)) or repr(text)}",
+            remedy=f"choose from: all, {', '.join(CAPABILITIES)}",
+        )
+    return CAPABILITIES if "all" in words else words

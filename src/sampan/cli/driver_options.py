@@ -1,0 +1,38 @@
+"""Options of the commands that look at the host's driver, and the inventory they mean."""
+
+import argparse
+
+from sampan.model.inventory import Inventory
+
+
+def add_driver_options(parser: argparse.ArgumentParser) -> None:
+    """Add ``--driver-root``, ``--dev-root``, ``--library-search-path`` and ``--format``."""
+    parser.add_argument(
+        "--driver-root",
+        default="/",
+        metavar="DIR",
+        help="the directory standing for / of the system that the driver is installed in",
+    )
+    parser.add_argument(
+        "--dev-root", default="/", metavar="DIR", help="the directory that holds dev/nvidia*"
+    )
+    parser.add_argument(
+        "--library-search-path",
+        action="append",
+        default=[],
+        metavar="DIR",
+        help="look for libraries here first, inside the driver root (may be repeated;"
+        " LD_LIBRARY_PATH is not used)",
+    )
+    parser.add_argument("--format", choices=("table", "json"), default="table")
+
+
+def find_inventory(arguments: argparse.Namespace) -> Inventory:
+    """The inventory that the options mean, taken now."""
+    from sampan.driver.inventory import take_inventory
+
+    return take_inventory(
+        arguments.driver_root,
+        arguments.dev_root,
+        library_search_paths=arguments.library_search_path,
+    )
