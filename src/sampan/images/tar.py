@@ -73,7 +73,8 @@ class TarReader:
         long_link: bytes | None = None
         while True:
             self._name = None
-            self._skip(self._payload + self._padding)
+            self._skip(self._payload)
+            self._skip_padding(self._padding)
             self._payload = self._padding = 0
             block = self._next_header()
             if block is None:
@@ -229,6 +230,19 @@ class TarReader:
             self._at = len(self._slab)
             if not self._refill():
                 raise self._truncated()
+        self._at += size
+
+    def _skip_padding(self, size: int) -> None:
+        """As ``_skip``, but the stream may end here: the last entry is whole without its padding.
+
+        umoci 0.4 forgets to close the layers that its ``insert`` makes; Go's reader, and so docker
+        and podman, read them.
+        """
+        while size > len(self._slab) - self._at:
+            size -= len(self._slab) - self._at
+            self._at = len(self._slab)
+            if not self._refill():
+                return
         self._at += size
 
     def _refill(self) -> bool:
