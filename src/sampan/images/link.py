@@ -6,10 +6,9 @@ Same packs, configuration and names give the same bytes.
 """
 
 import contextlib
+import gc
 import json
-import os
-from collections.abc import Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterator, Sequence
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any, ClassVar
@@ -62,6 +61,18 @@ def link_image(
         PackError: a pack is damaged.
         OSError: reading or writing failed.
     """
+    with _collector_paused():
+        return _link(packs, config, target, digest, reference, compression)
+
+
+def _link(
+    packs: Sequence[tuple[PackIndex, Path]],
+    config: bytes,
+    target: Path,
+    digest: str,
+    reference: str,
+    compression: str,
+) -> ImageFacts:
     document = _parse_config(config)
     image = parse_image_config(document)
     merger = Merger()
@@ -103,22 +114,28 @@ def link_image(
         ]
         layers.append(LayerData(generated_pack, generated_data))
         descriptor = stack.enter_context(atomic_file(target, 0o755)).fileno()
-        pool = stack.enter_context(ThreadPoolExecutor(1))
-        flushed: list[Future[None]] = []
         length = write_squashfs(
             merger.root,
             layers,
             compression,
             descriptor,
             layout.partition_at,
-            # The disk writes the contents while the tables are made.
-            data_written=lambda: flushed.append(pool.submit(os.fdatasync, descriptor)),
         )
         front = render_sif_front(layout, length, image.platform.architecture, identity)
         write_fully(descriptor, front, 0)
-        for future in flushed:
-            future.result()
     return facts
+
+
+@contextlib.contextmanager
+def _collector_paused() -> Iterator[None]:
+    """No garbage collection: it would walk the whole tree again and again, a third of the time."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
 
 
 def _parse_config(config: bytes) -> dict[str, Any]:

@@ -7,7 +7,7 @@ or files share (same digest, same size) is copied once.
 import bisect
 import errno
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from sampan.errors import InternalError
@@ -15,6 +15,9 @@ from sampan.images.squashfs.layout import FRAGMENT
 from sampan.model.layer import BLOCK_SIZE, NO_FRAGMENT, UNCOMPRESSED, Content, PackIndex
 
 _SIZE_MASK = UNCOMPRESSED - 1
+_PAGE = 4096
+_WORTH_SHARING = 1 << 20
+"""Ranges from this size on are placed so that a file system with reflinks can share them."""
 _COPY_AT_ONCE = 1 << 30
 _READ_AT_ONCE = 1 << 20
 _NOT_HERE = {errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EPERM}
@@ -45,35 +48,40 @@ class Stored(NamedTuple):
     fragment_offset: int
 
 
+class Copy(NamedTuple):
+    """A range of a layer's data (``begin`` to ``end``) and its place in the image."""
+
+    layer: int
+    begin: int
+    end: int
+    place: int
+
+
 class Contents(NamedTuple):
     """Every live content of an image.
 
     Attributes:
         stored: by (layer number, content number).
         fragments: encoded fragment table entries.
+        copies: what has to be copied.
         end: position behind the last byte of data.
     """
 
     stored: dict[tuple[int, int], Stored]
     fragments: list[bytes]
+    copies: list[Copy]
     end: int
 
 
-def store_contents(
-    layers: Sequence[LayerData], live: Sequence[tuple[int, int]], target: int, base: int, start: int
+def place_contents(
+    layers: Sequence[LayerData], live: Sequence[tuple[int, int]], start: int
 ) -> Contents:
-    """Copy the live contents of all layers into the image.
+    """Decide where the live contents of all layers lie in the image.
 
     Args:
         layers: lowest first.
         live: (layer number, content number) of every file in the tree, in any order.
-        target: descriptor of the image's file.
-        base: position of the image inside that file.
         start: position inside the image where data begins.
-
-    Raises:
-        InternalError: a pack is shorter than its index says.
-        OSError: reading or writing failed.
     """
     chosen: dict[tuple[bytes, int], tuple[int, int]] = {}
     aliases: dict[tuple[int, int], tuple[int, int]] = {}
@@ -98,7 +106,6 @@ def store_contents(
             fragment = pack.fragments[number]
             ranges.append((fragment.start, fragment.start + (fragment.size & _SIZE_MASK)))
         moved = _Moves(_merge(ranges), position)
-        moved.copy(layer.data, target, base)
         position = moved.end
         moves.append(moved)
         numbers = {}
@@ -126,7 +133,37 @@ def store_contents(
                 content.fragment_offset,
             )
         stored[key] = stored[canonical]
-    return Contents(stored, fragments, position)
+    copies = [
+        Copy(number, begin, end, place)
+        for number, moved in enumerate(moves)
+        for (begin, end), place in zip(moved.ranges, moved.places, strict=True)
+    ]
+    return Contents(stored, fragments, copies, position)
+
+
+def copy_contents(
+    copies: Iterable[Copy], layers: Sequence[LayerData], target: int, base: int
+) -> None:
+    """Copy the ranges that ``place_contents`` planned.
+
+    Args:
+        copies: of ``Contents``.
+        layers: the same as there.
+        target: descriptor of the image's file.
+        base: position of the image inside that file.
+
+    Raises:
+        InternalError: a pack is shorter than its index says.
+        OSError: reading or writing failed.
+    """
+    for layer, begin, end, place in copies:
+        data = layers[layer].data
+        if isinstance(data, bytes):
+            write_fully(target, memoryview(data)[begin:end], base + place)
+            continue
+        head = min(-begin % _PAGE, end - begin)
+        copy_range(data, begin, target, base + place, head)
+        copy_range(data, begin + head, target, base + place + head, end - begin - head)
 
 
 class _Moves:
@@ -138,6 +175,8 @@ class _Moves:
         self.places = []
         self.end = start
         for begin, end in ranges:
+            if end - begin >= _WORTH_SHARING:
+                self.end += (begin - self.end) % _PAGE
             self.places.append(self.end)
             self.end += end - begin
 
@@ -145,13 +184,6 @@ class _Moves:
         """Position in the image of a byte of the pack that lies in one of the ranges."""
         at = bisect.bisect_right(self.begins, old) - 1
         return old - self.begins[at] + self.places[at]
-
-    def copy(self, data: int | bytes, target: int, base: int) -> None:
-        for (begin, end), place in zip(self.ranges, self.places, strict=True):
-            if isinstance(data, bytes):
-                write_fully(target, memoryview(data)[begin:end], base + place)
-            else:
-                copy_range(data, begin, target, base + place, end - begin)
 
 
 def _stored_range(content: Content) -> tuple[int, int]:

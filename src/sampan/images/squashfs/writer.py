@@ -5,10 +5,18 @@ attribute tables, without gaps (Linux checks the sizes against the distances). T
 table: file handles would serve only NFS export and overlay's index, which our mounts do not use.
 """
 
-from collections.abc import Callable, Sequence
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 from sampan.images.squashfs import layout
-from sampan.images.squashfs.blocks import LayerData, store_contents, write_fully
+from sampan.images.squashfs.blocks import (
+    Contents,
+    LayerData,
+    copy_contents,
+    place_contents,
+    write_fully,
+)
 from sampan.images.squashfs.inodes import InodeWriter
 from sampan.images.squashfs.metadata import make_compressor, write_lookup_table
 from sampan.images.tree import Node, number_inodes
@@ -24,8 +32,6 @@ def write_squashfs(
     compression: str,
     target: int,
     base: int,
-    *,
-    data_written: Callable[[], None] = lambda: None,
 ) -> int:
     """Write the image of ``root`` into an open file.
 
@@ -35,7 +41,6 @@ def write_squashfs(
         compression: ``zstd`` or ``gzip``.
         target: descriptor of the file.
         base: position of the image in the file.
-        data_written: called when all file contents are written, before the tables.
 
     Returns:
         bytes of the image, padded to 4 KiB.
@@ -52,9 +57,24 @@ def write_squashfs(
         for node in (directory.children or {}).values()
         if node.entry.kind == _FILE
     ]
-    contents = store_contents(layers, live, target, base, layout.SUPERBLOCK_SIZE)
-    data_written()
+    contents = place_contents(layers, live, layout.SUPERBLOCK_SIZE)
+    with ThreadPoolExecutor(1) as beside:
+        copied = beside.submit(_copy_to_disk, contents, layers, target, base)
+        end = _write_tables(directories, contents, compression, target, base)
+        copied.result()
+    return end
 
+
+def _copy_to_disk(contents: Contents, layers: Sequence[LayerData], target: int, base: int) -> None:
+    """Copy the contents and let the disk write them while the tables are made."""
+    copy_contents(contents.copies, layers, target, base)
+    os.fdatasync(target)
+
+
+def _write_tables(
+    directories: Sequence[Node], contents: Contents, compression: str, target: int, base: int
+) -> int:
+    """Write everything but the contents; return the bytes of the image."""
     compress = make_compressor(compression)
     writer = InodeWriter(compress, contents.stored)
     writer.write_tree(directories)
