@@ -38,9 +38,9 @@ def main(arguments: argparse.Namespace) -> int:
         config = parse_image_config(json.load(stream))
     outcome = prepare_import(
         gpus_option=arguments.gpus,
-        image_environment=dict(
-            (name, value) for name, _, value in (line.partition("=") for line in config.environment)
-        ),
+        image_environment={
+            name: value for name, _, value in (line.partition("=") for line in config.environment)
+        },
         user_environment=parse_environment(arguments.env),
         facts=facts,
         find_inventory=lambda: find_inventory(arguments),

@@ -27,7 +27,7 @@ def require_driver(inventory: Inventory, *, wanted_by: str = "") -> None:
     raise NoDriverError(
         f"{wanted_by} cannot be met: {cause}" if wanted_by else cause,
         evidence="; ".join([*missing, _describe_pci(inventory)]),
-        remedy=_choose_remedy(inventory),
+        remedy=_choose_remedy(inventory, wanted_by),
     )
 
 
@@ -54,10 +54,11 @@ def _describe_pci(inventory: Inventory) -> str:
     return "no NVIDIA display controller on the PCI bus"
 
 
-def _choose_remedy(inventory: Inventory) -> str:
+def _choose_remedy(inventory: Inventory, wanted_by: str) -> str:
     libraries = any(library.soname == "libcuda.so.1" for library in inventory.libraries)
     if not inventory.module_version and not inventory.pci_devices and not libraries:
-        return "leave --gpus away to run without a GPU, or use a machine that has one"
+        other = "use a machine that has an NVIDIA GPU"
+        return f"run without {wanted_by}, or {other}" if wanted_by else other
     if not inventory.module_version and libraries:
         return (
             "sudo modprobe nvidia && sudo nvidia-modprobe -c=0 -u (after a driver update: reboot)"

@@ -61,7 +61,9 @@ def prepare_import(
     from sampan.injection.plan import plan_import
 
     if find_inventory is None:
-        from sampan.driver.cache import current_inventory as find_inventory
+        from sampan.driver.cache import current_inventory
+
+        find_inventory = current_inventory
     inventory = find_inventory()
     require_driver(inventory, wanted_by=request.source)
     gpus = select_gpus(request, inventory)
