@@ -1,7 +1,7 @@
 """Containers as this user knows them: one directory each, no daemon, no database.
 
-``<state>/containers/<id>/`` holds ``record.json`` (written by us, replaced whole), ``exit`` (the
-decimal exit code, written by whoever reaps the container) and ``log`` (detached ones);
+``<state>/containers/<id>/`` holds ``record.json`` (written by us, replaced whole), ``exit`` (empty,
+then the decimal exit code, written by whoever reaps the container) and ``log`` (detached ones);
 ``<state>/names/<name>`` links to the id and makes names unique. Everything lies on a volatile file
 system, so a reboot forgets containers together with the processes. On the start path: light
 imports. What a container looks like to the user is in ``inspect.py``.
@@ -18,6 +18,7 @@ from sampan.kernel.locks import locked
 from sampan.kernel.procfs import is_alive
 
 _TUPLES = ("command", "ports", "warnings", "gpus")
+EXIT_FILE = "exit"
 _ABANDONED_AFTER_S = 60.0
 _ID_DIGITS = frozenset("0123456789abcdef")
 
@@ -64,7 +65,8 @@ class ContainerRecord(NamedTuple):
         stop_signal: name or number; empty = SIGTERM.
         ports: like ``0.0.0.0:8080->80/tcp``.
         cgroup: directory to remove afterwards; may be empty. So ``upper``.
-        crun_root: crun's ``--root`` as seen inside the mount namespace of ``pid``.
+        crun_root: crun's ``--root`` as seen inside the mount namespace of ``pid``; ``bundle``, the
+            directory of config.json, likewise.
         log_path: of a detached container; else empty.
         gpus: UUIDs.
     """
@@ -97,6 +99,7 @@ class ContainerRecord(NamedTuple):
     user: str = ""
     hostname: str = ""
     network: str = "host"
+    bundle: str = ""
 
 
 class Status(NamedTuple):
@@ -174,6 +177,10 @@ def create_record(record: ContainerRecord) -> str:
             os.unlink(link)  # left by a process that was killed between the two steps below
         os.mkdir(directory, 0o700)
         os.symlink(record.id, link)
+        # There from the start, so that a waiter can hold it open beyond the removal of --rm.
+        os.close(
+            os.open(f"{directory}/{EXIT_FILE}", os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        )
         _write_record(directory, record)
     return directory
 
@@ -252,7 +259,8 @@ def write_exit(container_id: str, exit_code: int) -> None:
     directory = f"{root}/containers/{container_id}"
     with locked(f"{root}/lock"):
         if os.path.exists(f"{directory}/record.json"):
-            _write_whole(directory, "exit", f"{exit_code}\n")
+            with open(f"{directory}/{EXIT_FILE}", "r+", encoding="ascii") as stream:
+                stream.write(f"{exit_code}\n")
 
 
 def remove_record(container_id: str) -> None:
@@ -270,7 +278,7 @@ def remove_record(container_id: str) -> None:
 
 def _exit_status(container_id: str) -> Status | None:
     try:
-        with open(f"{container_directory(container_id)}/exit", encoding="ascii") as stream:
+        with open(f"{container_directory(container_id)}/{EXIT_FILE}", encoding="ascii") as stream:
             text = stream.read().strip()
             finished = os.fstat(stream.fileno()).st_mtime
     except FileNotFoundError:
