@@ -74,19 +74,13 @@ def mount_overlay(
     mount("overlay", target, "overlay", MS_NODEV, options)
 
 
-def serve_squashfs(program: str, options: str, file_path: str, target: str) -> int:
-    """Mount a file's squashfs through FUSE, served by a child; return the child's process id.
+def mount_fuse(target: str, name: str) -> int:
+    """Mount a FUSE file system that nobody serves yet; return its open device.
 
-    We mount the FUSE file system ourselves and hand the open device to ``squashfuse_ll`` as
-    ``/dev/fd/N``, which libfuse 3 understands. So there is no readiness to wait for: the kernel
-    holds the first access back until the daemon answers. The child is the caller's, in a process
-    group of its own (Ctrl-C is not for it), and dies with it.
-
-    Args:
-        program: absolute path of squashfuse_ll.
-        options: its ``-o`` text, e.g. ``offset=65536``.
-        file_path: absolute path of the file.
-        target: directory to mount on.
+    We mount it ourselves and hand the device to the server as ``/dev/fd/N``, which libfuse 3
+    understands. So there is no readiness to wait for: the kernel holds the first access back until
+    the server answers, and fails it when the last holder of the device is gone. The device must
+    be opened in the user namespace of the mount.
 
     Raises:
         OSError: no /dev/fuse, no right to it, or no right to mount.
@@ -94,16 +88,28 @@ def serve_squashfs(program: str, options: str, file_path: str, target: str) -> i
     device = os.open("/dev/fuse", os.O_RDWR | os.O_CLOEXEC)
     try:
         data = f"fd={device},rootmode=40000,user_id=0,group_id=0,allow_other"
-        mount("sampan", target, "fuse.squashfuse_ll", MS_RDONLY | MS_NODEV, data)
-        child = os.fork()
-        if child == 0:
-            _become_fuse_server(program, options, file_path, device)
-        return child
-    finally:
+        mount(name, target, "fuse.squashfuse_ll", MS_RDONLY | MS_NODEV, data)
+    except OSError:
         os.close(device)
+        raise
+    return device
 
 
-def _become_fuse_server(program: str, options: str, file_path: str, device: int) -> None:
+def start_fuse_server(program: str, options: str, file_path: str, device: int) -> int:
+    """Start ``squashfuse_ll`` on the device of a FUSE mount; return its process id.
+
+    It is our child, in a process group of its own (Ctrl-C is not for it), dies with us, and ends
+    by itself when the file system is unmounted.
+
+    Args:
+        program: absolute path of squashfuse_ll.
+        options: its ``-o`` text, e.g. ``offset=65536``.
+        file_path: absolute path of the file.
+        device: from ``mount_fuse``.
+    """
+    child = os.fork()
+    if child:
+        return child
     try:
         os.setpgid(0, 0)
         die_with_parent(signal.SIGKILL)
@@ -111,6 +117,7 @@ def _become_fuse_server(program: str, options: str, file_path: str, device: int)
         for descriptor in (0, 1, 2):
             os.dup2(null, descriptor)
         os.set_inheritable(device, True)
+        signal.pthread_sigmask(signal.SIG_SETMASK, ())
         words = [program, "-f", "-o", options, file_path, f"/dev/fd/{device}"]
         os.execve(program, words, {"PATH": "/usr/bin:/bin"})  # noqa: S606 - an argument list
     finally:

@@ -14,11 +14,12 @@ import signal
 from collections.abc import Callable
 from typing import NamedTuple
 
-from sampan.engines.native import pid1, runtime, trace
+from sampan.engines.native import pid1, rootfs, runtime, trace
 from sampan.engines.native.launch_plan import Launch, Program
 from sampan.engines.native.reaper import Reaper, dismiss, start_reaper
 from sampan.errors import SampanError
-from sampan.kernel import cgroups, libc, userns
+from sampan.kernel import cgroups, libc, mounts, userns
+from sampan.kernel.channel import Channel, make_channel
 
 FORWARDED = frozenset(
     (
@@ -39,10 +40,20 @@ class PidOneError(SampanError):
     """What pid 1 reported before it could become the runtime; takes the reported error's id."""
 
 
+class ImageServerError(SampanError):
+    """The FUSE server died under the container."""
+
+    id = "image-server"
+
+
 class Running(NamedTuple):
-    """A started container: pid 1 as this process sees it, the runtime's log, who clears away."""
+    """A started container: pid 1 as this process sees it, the runtime's log, who clears away.
+
+    ``server`` is the FUSE server's process id; 0 when the kernel mounts the image.
+    """
 
     pid: int
+    server: int
     launch: Launch
     log: int
     reaper: Reaper
@@ -71,10 +82,11 @@ def start(
     Raises:
         SampanError: a step failed; nothing is left running then.
     """
-    signal.pthread_sigmask(signal.SIG_BLOCK, FORWARDED)
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, FORWARDED)
     failed = cgroups.make_groups(launch.cgroup)
     if failed:
         cgroups.remove_groups(launch.cgroup.directories)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         raise SampanError("cannot set the container's limits", evidence="; ".join(failed))
 
     def clear() -> None:
@@ -82,50 +94,45 @@ def start(
         if clear_away is not None:
             clear_away()
 
-    orders, giving = os.pipe()
-    hearing, answers = os.pipe()
+    ours, theirs = make_channel()
     log = os.memfd_create("runtime-log")
-    os.set_inheritable(log, False)
     trace.mark("plan")
     try:
         pid = libc.clone(_clone_flags(launch))
     except OSError as error:
         clear()
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         raise userns.refuse(error) from error
     if pid == 0:
-        os.close(giving)
-        os.close(hearing)
-        pid1.become_container(launch, program, pid1.Gates(orders, answers, log))
-    os.close(orders)
-    os.close(answers)
+        ours.close()
+        pid1.become_container(launch, program, pid1.Gates(theirs, log))
+    theirs.close()
     trace.mark("clone")
-    running = None
+    reaper, server = None, 0
     try:
         if launch.id_maps is not None:
             userns.write_id_maps(pid, launch.id_maps, launch.newuidmap, launch.newgidmap)
-        os.write(giving, pid1.MAPPED)
+        ours.send(pid1.MAPPED)
         trace.mark("id maps")
-        running = Running(pid, launch, log, start_reaper(pid, clear), clear)
+        reaper = start_reaper(pid, clear)
         if connect_network is not None:
             connect_network(pid)
-        _receive(hearing, pid1.READY)
+        server = _serve_until_ready(ours, launch)
         if before_start is not None:
             before_start(pid)
-        os.write(giving, pid1.GO)
-        _receive(hearing, b"")
+        ours.send(pid1.GO)
+        _expect_exec(ours)
     except BaseException:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
-        os.waitpid(pid, 0)
+        _end(pid, server)
         clear()
-        if running is not None:
-            dismiss(running.reaper)
+        if reaper is not None:
+            dismiss(reaper)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         raise
     finally:
-        os.close(giving)
-        os.close(hearing)
+        ours.close()
     trace.mark("start")
-    return running
+    return Running(pid, server, launch, log, reaper, clear)
 
 
 def wait(running: Running) -> int:
@@ -137,19 +144,34 @@ def wait(running: Running) -> int:
     waited = FORWARDED | {signal.SIGCHLD}
     # Blocked before the first look, or the end of pid 1 could slip between look and wait.
     signal.pthread_sigmask(signal.SIG_BLOCK, waited)
+    server, server_died = running.server, False
     while True:
         pid, status = os.waitpid(running.pid, os.WNOHANG)
         if pid:
             break
+        if server:
+            ended, server_status = os.waitpid(server, os.WNOHANG)
+            server = 0 if ended else server
+            # It ends by itself, with code 0, once the container's mounts are gone.
+            if ended and server_status != 0:
+                server_died = True
+                os.kill(running.pid, signal.SIGKILL)
         taken = signal.sigwaitinfo(waited)
         if taken.si_signo != signal.SIGCHLD and taken.si_code != _SENT_BY_KERNEL:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(running.pid, taken.si_signo)
+    _end(server)
     trace.mark("container")
     code = os.waitstatus_to_exitcode(status)
     running.clear_away()
     dismiss(running.reaper)
     trace.mark("clear away")
+    if server_died:
+        raise ImageServerError(
+            "the container was killed, because the server of its image died",
+            evidence=f"{running.launch.rootfs.fuse_program}, process {running.server}",
+            remedy="dmesg shows whether memory ran out",
+        )
     if code > 0:
         _raise_start_failure(running)
     return 128 - code if code < 0 else code
@@ -173,16 +195,45 @@ def _clone_flags(launch: Launch) -> int:
     return flags
 
 
-def _receive(hearing: int, expected: bytes) -> None:
-    """Read pid 1's answer: READY with its trace marks; or, at the exec, the end of the pipe."""
-    answer = os.read(hearing, 1 << 16)
-    if answer[:1] == pid1.FAILED:
-        identity, exit_code, cause, evidence, remedy = marshal.loads(answer[1:])  # noqa: S302 - our own child
-        error = PidOneError(cause, evidence=evidence, remedy=remedy)
-        error.id = identity  # type: ignore[misc]
-        error.exit_code = exit_code
-        raise error
-    if answer[:1] != expected:
-        raise PidOneError("pid 1 of the container ended before it could start it")
-    if expected == pid1.READY:
-        trace.add_marks(marshal.loads(answer[1:]))  # noqa: S302 - our own child
+def _serve_until_ready(channel: Channel, launch: Launch) -> int:
+    """Start the FUSE server if pid 1 asks for one; return its process id or 0."""
+    server = 0
+    while True:
+        answer, device = channel.receive()
+        if answer[:1] == pid1.READY:
+            trace.add_marks(marshal.loads(answer[1:]))  # noqa: S302 - our own child
+            return server
+        if answer != pid1.SERVE:
+            _end(0, server)
+            raise _reported(answer)
+        plan = launch.rootfs
+        try:
+            server = mounts.start_fuse_server(
+                plan.fuse_program, rootfs.fuse_server_options(plan), plan.image_path, device
+            )
+        finally:
+            os.close(device)
+
+
+def _expect_exec(channel: Channel) -> None:
+    answer, _ = channel.receive()
+    if answer:
+        raise _reported(answer)
+
+
+def _reported(answer: bytes) -> PidOneError:
+    if answer[:1] != pid1.FAILED:
+        return PidOneError("pid 1 of the container ended before it could start it")
+    identity, exit_code, cause, evidence, remedy = marshal.loads(answer[1:])  # noqa: S302 - our own child
+    error = PidOneError(cause, evidence=evidence, remedy=remedy)
+    error.id = identity  # type: ignore[misc]
+    error.exit_code = exit_code
+    return error
+
+
+def _end(*pids: int) -> None:
+    for pid in pids:
+        if pid:
+            with contextlib.suppress(ProcessLookupError, ChildProcessError):
+                os.kill(pid, signal.SIGKILL)
+                os.waitpid(pid, 0)

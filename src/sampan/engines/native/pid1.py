@@ -14,20 +14,21 @@ from sampan.engines.native import rootfs, trace
 from sampan.engines.native.launch_plan import Inside, Launch, Program
 from sampan.errors import EXIT_OURS, SampanError
 from sampan.kernel import cgroups, libc, mounts, userns
+from sampan.kernel.channel import Channel
 
 MAPPED = b"m"
 GO = b"g"
 READY = b"r"
+SERVE = b"s"
 FAILED = b"f"
 
 _RESET_SIGNALS = (signal.SIGPIPE, signal.SIGXFSZ)
 
 
 class Gates(NamedTuple):
-    """Pid 1's ends of the pipes to the supervisor, and the memory file for the runtime's log."""
+    """Pid 1's end of the channel to the supervisor, and the memory file for the runtime's log."""
 
-    orders: int
-    answers: int
+    channel: Channel
     log: int
 
 
@@ -37,10 +38,10 @@ def become_container(launch: Launch, program: Program, gates: Gates) -> NoReturn
         libc.die_with_parent()
         trace.take_marks()
         _await_order(gates, MAPPED)
-        _set_up(launch)
+        _set_up(launch, gates)
         inside = _describe_inside(launch, gates.log)
         answer = marshal.dumps(trace.take_marks())
-        os.write(gates.answers, READY + answer)
+        gates.channel.send(READY + answer)
         # The supervisor answers only while it lives, hence after our parent-death signal was set.
         _await_order(gates, GO)
         cgroups.enter_groups(launch.cgroup)
@@ -57,29 +58,29 @@ def become_container(launch: Launch, program: Program, gates: Gates) -> NoReturn
             signal.signal(number, signal.SIG_DFL)
         os.execv(words[0], words)  # noqa: S606 - an argument list
     except SampanError as error:
-        _report(gates.answers, error)
+        _report(gates.channel, error)
     except OSError as error:
-        _report(gates.answers, _explain(error, rootless=launch.id_maps is not None))
+        _report(gates.channel, _explain(error, rootless=launch.id_maps is not None))
     except BaseException as error:
         text = f"{type(error).__name__}: {error}"
-        _report(gates.answers, SampanError("pid 1 of the container failed", evidence=text))
+        _report(gates.channel, SampanError("pid 1 of the container failed", evidence=text))
     finally:
         os._exit(EXIT_OURS)
 
 
 def _await_order(gates: Gates, order: bytes) -> None:
-    if os.read(gates.orders, 1) != order:
+    if gates.channel.receive()[0] != order:
         os._exit(EXIT_OURS)
 
 
-def _set_up(launch: Launch) -> None:
+def _set_up(launch: Launch, gates: Gates) -> None:
     os.umask(0o022)
     mounts.keep_mounts_private()
     mounts.mount_proc()
     trace.mark("pid 1: namespaces, /proc")
     mounts.mount_tmpfs(launch.mount_point, "mode=0755")
     os.chdir(launch.mount_point)
-    rootfs.build_rootfs(launch.rootfs)
+    rootfs.build_rootfs(launch.rootfs, lambda device: gates.channel.send(SERVE, device))
     trace.mark("pid 1: image, overlay")
     for path, content in (("config.json", launch.config),):
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
@@ -114,6 +115,6 @@ def _explain(error: OSError, *, rootless: bool) -> SampanError:
     )
 
 
-def _report(descriptor: int, error: SampanError) -> None:
+def _report(channel: Channel, error: SampanError) -> None:
     content = (error.id, error.exit_code, error.cause, error.evidence, error.remedy)
-    os.write(descriptor, FAILED + marshal.dumps(content))
+    channel.send(FAILED + marshal.dumps(content))

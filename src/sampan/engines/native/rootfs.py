@@ -1,11 +1,13 @@
 """The container's root directory: the image's squashfs below, an empty writable layer above.
 
 Runs in pid 1, in the private mount namespace, below the directory that carries its tmpfs (the
-current directory). How the image is mounted was decided beforehand as an ordered list of ways;
+current directory). The FUSE server is the supervisor's child, not pid 1's: crun waits for every
+child that it has, and would wait for the server for ever. How the image is mounted was decided beforehand as an ordered list of ways;
 the first that works is taken. Unpacking, the last resort, is done outside (``unpack.py``).
 """
 
 import os
+from collections.abc import Callable
 from typing import NamedTuple
 
 from sampan.engines.native.upper import UpperLayer
@@ -55,8 +57,12 @@ class RootfsPlan(NamedTuple):
     directory_owner: tuple[int, int] = (0, 0)
 
 
-def build_rootfs(plan: RootfsPlan) -> None:
+def build_rootfs(plan: RootfsPlan, serve: Callable[[int], None]) -> None:
     """Mount image and overlay so that ``./rootfs`` is the container's root directory.
+
+    Args:
+        plan: what to mount and how.
+        serve: has a FUSE server started for an open FUSE device.
 
     Raises:
         RootfsError: no way to mount the image works, or overlayfs refuses.
@@ -64,7 +70,7 @@ def build_rootfs(plan: RootfsPlan) -> None:
     for name in (LOWER, ROOTFS, FILES):
         os.mkdir(name, 0o755)
     upper, work = _make_writable_layer(plan.upper_directory)
-    _mount_image(plan)
+    _mount_image(plan, serve)
     with UpperLayer(LOWER, upper) as layer:
         for directory in plan.directories:
             layer.make_directory(directory, *plan.directory_owner)
@@ -88,6 +94,11 @@ def build_rootfs(plan: RootfsPlan) -> None:
         ) from error
 
 
+def fuse_server_options(plan: RootfsPlan) -> str:
+    """The ``-o`` text of squashfuse_ll for this image."""
+    return ",".join((f"offset={plan.offset}", *plan.fuse_options))
+
+
 def _make_writable_layer(host_directory: str) -> tuple[str, str]:
     if host_directory:
         # By a name here: overlayfs splits its options at commas and colons.
@@ -101,15 +112,18 @@ def _make_writable_layer(host_directory: str) -> tuple[str, str]:
     return upper, work
 
 
-def _mount_image(plan: RootfsPlan) -> None:
+def _mount_image(plan: RootfsPlan, serve: Callable[[int], None]) -> None:
     refusals = []
     for way in plan.ways:
         try:
             if way == "kernel":
                 mounts.mount_squashfs(plan.image_path, plan.offset, plan.length, LOWER)
             elif way == "fuse":
-                options = ",".join((f"offset={plan.offset}", *plan.fuse_options))
-                mounts.serve_squashfs(plan.fuse_program, options, plan.image_path, LOWER)
+                device = mounts.mount_fuse(LOWER, "sampan")
+                try:
+                    serve(device)
+                finally:
+                    os.close(device)
                 # The first access waits for the server; where it died, it says so.
                 os.listdir(LOWER)
             else:
