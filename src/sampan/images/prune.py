@@ -82,17 +82,19 @@ def disk_size(layout: StoreLayout) -> int:
 
 def _prune_left_overs(layout: StoreLayout, *, dry_run: bool) -> Iterator[PrunedItem]:
     # No import is at work (prune_lock), so whatever is incomplete is a crash's.
-    directories = [layout.images, layout.refs]
+    markers = {layout.images: "record.json", layout.refs: ""}
     for compression in COMPRESSIONS:
-        directories += [layout.packs(compression), layout.diffs(compression)]
-    for directory in directories:
+        markers |= {layout.packs(compression): "index", layout.diffs(compression): ""}
+    for directory, marker in markers.items():
         names = set(os.listdir(directory))
         for name in sorted(names):
-            stem, _, suffix = name.partition(".")
-            marker = {layout.images: "record.json"}.get(directory, "index")
-            incomplete = suffix and f"{stem}.{marker}" not in names and directory != layout.refs
+            incomplete = marker and f"{name.partition('.')[0]}.{marker}" not in names
             if name.startswith(".tmp-") or incomplete:
                 yield _free("left-over", name, [f"{directory}/{name}"], dry_run=dry_run)
+    for compression in COMPRESSIONS:
+        for path in _diff_notes(layout, compression):
+            if not os.path.exists(layout.pack_file(compression, path.read_text(), "index")):
+                yield _free("left-over", path.name, [str(path)], dry_run=dry_run)
 
 
 def _prune_images(
@@ -154,16 +156,14 @@ def _free_pack(layout: StoreLayout, pack: _Pack, *, dry_run: bool) -> PrunedItem
     paths = [
         layout.pack_file(pack.compression, pack.digest, suffix) for suffix in ("index", "pack")
     ]
-    paths += _diffs_of(layout, pack)
+    notes = _diff_notes(layout, pack.compression)
+    paths += [str(path) for path in notes if path.read_text() == pack.digest]
     return _free("pack", pack.digest, paths, dry_run=dry_run)
 
 
-def _diffs_of(layout: StoreLayout, pack: _Pack) -> list[str]:
-    return [
-        entry.path
-        for entry in os.scandir(layout.diffs(pack.compression))
-        if Path(entry.path).read_text() == pack.digest
-    ]
+def _diff_notes(layout: StoreLayout, compression: str) -> list[Path]:
+    names = sorted(os.listdir(layout.diffs(compression)))
+    return [Path(layout.diffs(compression), name) for name in names if not name.startswith(".")]
 
 
 def _free(kind: str, name: str, paths: list[str], *, dry_run: bool) -> PrunedItem:
