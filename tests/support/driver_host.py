@@ -8,7 +8,7 @@ from pathlib import Path
 from sampan.driver.inventory import take_inventory
 from sampan.model.inventory import Inventory
 
-TESTDATA = Path(__file__).parent / "testdata" / "driver_roots"
+TESTDATA = Path(__file__).parent.parent / "testdata" / "driver_roots"
 ELF_MACHINES = {"i386": 3, "x86_64": 62, "aarch64": 183}
 UUID = "GPU-11111111-2222-3333-4444-55555555555"
 
