@@ -116,9 +116,6 @@ def _parse_new(content: bytes) -> LoaderCache:
         )
     )
     hwcaps = _parse_hwcaps(content, order, extensions, strings) if extensions else ()
-    for entry in entries:
-        if entry.hwcap & HWCAP_EXTENSION and entry.hwcap & 0xFFFFFFFF >= len(hwcaps):
-            raise LoaderCacheError(f"{entry.name!r} names hwcaps entry beyond {len(hwcaps)}")
     return LoaderCache(entries, hwcaps, big_endian=order == ">")
 
 
