@@ -2,8 +2,8 @@
 
 Written for layers: the bytes arrive in slabs, headers are read from them in place, and whatever a
 header claims is checked before it is believed. What a header says is ``tar_member.py``'s. A tar
-that stops between two members without its end marker is taken as complete, as GNU tar does:
-several image builders write no marker.
+that stops between two members without its end marker is taken as complete, as GNU tar and Go do:
+several image builders write no marker, some not even the last padding.
 """
 
 from collections.abc import Iterator
