@@ -1,0 +1,184 @@
+"""config.json: the runtime-spec document of a container, from the user's words and the image's.
+
+Rules: runtime-spec config.md and config-linux.md. Nothing is looked up here but device numbers
+and our own limits; what the host can do comes in as ``HostAbilities``.
+"""
+
+from typing import Any, NamedTuple
+
+from sampan.engines.native.capabilities import choose_capabilities
+from sampan.engines.native.devices import add_devices, default_rules
+from sampan.engines.native.filesystems import MASKED_PATHS, READ_ONLY_PATHS, plan_mounts
+from sampan.engines.native.process import Process
+from sampan.engines.native.rlimits import plan_rlimits
+from sampan.engines.native.security import SecurityOptions
+from sampan.engines.native.users import User
+from sampan.injection.oci import apply_plan
+from sampan.kernel.userns import IdMaps
+from sampan.model.container import ContainerSpec
+from sampan.model.image import ImageConfig
+from sampan.model.plan import ImportPlan
+
+INIT_PATH = "/dev/init"
+
+
+class HostAbilities(NamedTuple):
+    """What this host and our rights in it allow.
+
+    Attributes:
+        id_maps: None = real root.
+        capabilities: names that we could pass on.
+        may_raise_limits: CAP_SYS_RESOURCE.
+        cgroup_view: see ``filesystems.plan_mounts``.
+        runtime_manages_cgroups: limits and device rules go into config.json.
+    """
+
+    id_maps: IdMaps | None
+    capabilities: frozenset[str]
+    may_raise_limits: bool
+    cgroup_view: str
+    runtime_manages_cgroups: bool
+
+
+class Bundle(NamedTuple):
+    """The document, the device rules it means, and what the user must hear."""
+
+    config: dict[str, Any]
+    device_rules: list[dict[str, Any]]
+    warnings: tuple[str, ...]
+
+
+def build_config(
+    spec: ContainerSpec,
+    image: ImageConfig,
+    process: Process,
+    user: User,
+    plan: ImportPlan,
+    host: HostAbilities,
+    security: SecurityOptions,
+    *,
+    hostname: str,
+    cgroup_path: str,
+    file_sources: dict[str, str],
+    init: str,
+) -> Bundle:
+    """Write the document.
+
+    Args:
+        spec: the user's words.
+        image: the image's configuration.
+        process: what runs.
+        user: who runs it.
+        plan: the driver import.
+        host: what can be done here.
+        security: --security-opt and the system call filter.
+        hostname: the container's.
+        cgroup_path: ``linux.cgroupsPath``; empty when the runtime manages no cgroup.
+        file_sources: where the plan's mounted files lie, by container path.
+        init: host path of the init program of --init; empty = none.
+    """
+    rootless = host.id_maps is not None
+    rlimits, warnings = plan_rlimits(spec.ulimits, may_raise=host.may_raise_limits)
+    capabilities, missing = choose_capabilities(spec.cap_add, spec.cap_drop, host.capabilities)
+    if missing:
+        warnings += (f"--cap-add {','.join(missing)}: not among the rights of this process",)
+    arguments = list(process.arguments)
+    mounts = plan_mounts(
+        spec,
+        image.volumes,
+        rootless=rootless,
+        tty_group=host.id_maps is None or not host.id_maps.single,
+        cgroup=host.cgroup_view,
+    )
+    if init:
+        arguments = [INIT_PATH, "--", *arguments]
+        mounts.append(
+            {"destination": INIT_PATH, "type": "bind", "source": init, "options": ["bind", "ro"]}
+        )
+    config: dict[str, Any] = {
+        "ociVersion": "1.0.2",
+        "process": {
+            "terminal": spec.terminal,
+            "user": {
+                "uid": user.uid,
+                "gid": user.gid,
+                "umask": 0o022,
+                "additionalGids": list(user.additional_gids),
+            },
+            "args": arguments,
+            "env": list(process.environment),
+            "cwd": process.working_directory,
+            "capabilities": _capability_sets(capabilities, is_root=user.uid == 0),
+            "rlimits": rlimits,
+            "noNewPrivileges": security.no_new_privileges,
+        },
+        "root": {"path": "rootfs", "readonly": spec.read_only},
+        "hostname": hostname,
+        "mounts": mounts,
+        "linux": {
+            "namespaces": _namespaces(spec, rootless=rootless),
+            "resources": {"devices": default_rules()},
+            "maskedPaths": list(MASKED_PATHS) if security.masks else [],
+            "readonlyPaths": list(READ_ONLY_PATHS) if security.masks else [],
+        },
+    }
+    if security.apparmor_profile:
+        config["process"]["apparmorProfile"] = security.apparmor_profile
+    if security.seccomp is not None:
+        config["linux"]["seccomp"] = security.seccomp
+    if security.annotations:
+        config["annotations"] = dict(security.annotations)
+    add_devices(config, spec.devices, bind=rootless)
+    config = apply_plan(config, plan, file_sources=file_sources, bind_devices=rootless)
+    if host.id_maps is not None:
+        _fit_groups(config, user, plan, host.id_maps)
+    rules: list[dict[str, Any]] = config["linux"]["resources"]["devices"]
+    if host.runtime_manages_cgroups:
+        config["linux"]["cgroupsPath"] = cgroup_path
+        _add_limits(config["linux"]["resources"], spec)
+    else:
+        del config["linux"]["resources"]
+    return Bundle(config, rules, warnings)
+
+
+def _namespaces(spec: ContainerSpec, *, rootless: bool) -> list[dict[str, str]]:
+    # The network namespace is pid 1's: it exists before the runtime starts.
+    kinds = ["pid", "mount", "uts"]
+    if spec.ipc != "host":
+        kinds.append("ipc")
+    if not rootless:
+        kinds.append("cgroup")
+    return [{"type": kind} for kind in kinds]
+
+
+def _capability_sets(names: tuple[str, ...], *, is_root: bool) -> dict[str, list[str]]:
+    words = [f"CAP_{name}" for name in names]
+    held = words if is_root else []
+    return {
+        "bounding": words,
+        "effective": held,
+        "permitted": held,
+        "inheritable": [],
+        "ambient": [],
+    }
+
+
+def _fit_groups(config: dict[str, Any], user: User, plan: ImportPlan, maps: IdMaps) -> None:
+    """Leave out groups that the id map lacks; the login's own groups stay instead.
+
+    They are what opens a GPU's node on a host that restricts it to a group. With a single id
+    setgroups(2) is forbidden anyway, so the process keeps them without being asked.
+    """
+    additional = [] if maps.single else list(user.additional_gids)
+    config["process"]["user"]["additionalGids"] = additional
+    if plan.additional_gids and not maps.single:
+        config.setdefault("annotations", {})["run.oci.keep_original_groups"] = "1"
+
+
+def _add_limits(resources: dict[str, Any], spec: ContainerSpec) -> None:
+    if spec.memory_bytes is not None:
+        resources["memory"] = {"limit": spec.memory_bytes, "swap": 2 * spec.memory_bytes}
+    if spec.cpus is not None:
+        resources["cpu"] = {"period": 100_000, "quota": int(spec.cpus * 100_000)}
+    if spec.pids_limit is not None:
+        resources["pids"] = {"limit": spec.pids_limit}
