@@ -18,12 +18,15 @@ from sampan.model.ldcache import (
 from sampan.model.plan import PlannedFile
 
 LEADERS: dict[str, str] = {"compute": "libcuda.so.1", "utility": "libnvidia-ml.so.1"}
-EXTRA_LINKS: dict[str, tuple[tuple[str, str], ...]] = {
-    "libGLX_nvidia.so.0": (("libGLX_indirect.so.0", "libGLX_nvidia.so.0"),),
-    "libnvidia-allocator.so.1": (("gbm/nvidia-drm_gbm.so", "../libnvidia-allocator.so.1"),),
-    "libvdpau_nvidia.so.1": (("vdpau/libvdpau_nvidia.so.1", "../libvdpau_nvidia.so.1"),),
-}
-"""Names that programs use besides the SONAME: path and target in the library directory."""
+EXTRA_LINKS: dict[str, tuple[str, str, str]] = {
+    "libGLX_nvidia.so.0": ("graphics", "libGLX_indirect.so.0", "libGLX_nvidia.so.0"),
+    "libnvidia-allocator.so.1": (
+        "graphics", "gbm/nvidia-drm_gbm.so", "../libnvidia-allocator.so.1",
+    ),
+    "libvdpau_nvidia.so.1": ("video", "vdpau/libvdpau_nvidia.so.1", "../libvdpau_nvidia.so.1"),
+}  # fmt: skip
+"""Names that programs of a capability use besides the SONAME: path and target in the library
+directory."""
 NEUTRAL: tuple[tuple[str, str], ...] = (
     ("libGL.so.1", "libgl1"), ("libEGL.so.1", "libegl1"), ("libvulkan.so.1", "libvulkan1"),
 )  # fmt: skip
@@ -71,7 +74,7 @@ def plan_libraries(
             planned.append((library, directory))
             _plan_library(builder, library, directory, asking, inventory.driver_version)
     for library, directory in planned:
-        _plan_links(builder, library, directory)
+        _plan_links(builder, library, directory, wanted)
     _require_leaders(builder, inventory, wanted, planned)
     _say_masked(builder, planned)
     _plan_cache(builder, inventory, planned, gpus)
@@ -91,14 +94,17 @@ def _plan_library(
     )
 
 
-def _plan_links(builder: PlanBuilder, library: DriverLibrary, directory: str) -> None:
+def _plan_links(
+    builder: PlanBuilder, library: DriverLibrary, directory: str, wanted: Sequence[str]
+) -> None:
     if library.soname != library.name:
         builder.add_link(
             f"{directory}/{library.soname}", library.name, "the name programs ask the loader for"
         )
     for link in library.links:
         builder.add_link(f"{directory}/{link}", library.soname, "the host has this name too")
-    for path, target in EXTRA_LINKS.get(library.soname, ()):
+    capability, path, target = EXTRA_LINKS.get(library.soname, ("", "", ""))
+    if capability in wanted:
         builder.add_link(f"{directory}/{path}", target, "where its loader looks for it")
 
 
