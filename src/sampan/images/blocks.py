@@ -14,10 +14,13 @@ import zstandard
 from sampan.errors import UsageError
 from sampan.model.layer import BLOCK_SIZE, UNCOMPRESSED
 
+Buffer = bytes | memoryview
+Compressor = Callable[[Buffer], bytes]
+
 try:
     from isal import isal_zlib
 
-    _deflate: Callable[[bytes, int], bytes] = isal_zlib.compress
+    _deflate: Callable[[Buffer, int], bytes] = isal_zlib.compress
     _inflate: Callable[[bytes], bytes] = isal_zlib.decompress
     _gzip_error = cast("type[Exception]", isal_zlib.error)
 except ImportError:  # no ISA-L for this architecture
@@ -45,7 +48,7 @@ class _ZstdContexts(threading.local):
 _zstd = _ZstdContexts()
 
 
-def block_compressor(compression: str) -> Callable[[bytes], bytes]:
+def block_compressor(compression: str) -> Compressor:
     """The function that compresses one block; any thread may call it.
 
     Raises:
@@ -60,11 +63,11 @@ def block_compressor(compression: str) -> Callable[[bytes], bytes]:
     )
 
 
-def _compress_zstd(block: bytes) -> bytes:
+def _compress_zstd(block: Buffer) -> bytes:
     return _zstd.compressor.compress(block)
 
 
-def _compress_gzip(block: bytes) -> bytes:
+def _compress_gzip(block: Buffer) -> bytes:
     return _deflate(block, _LEVEL)
 
 

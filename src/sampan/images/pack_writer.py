@@ -20,7 +20,7 @@ from hashlib import blake2b
 from types import TracebackType
 from typing import BinaryIO, NamedTuple, Self
 
-from sampan.images.blocks import block_compressor
+from sampan.images.blocks import Buffer, Compressor, block_compressor
 from sampan.model.layer import BLOCK_SIZE, NO_FRAGMENT, UNCOMPRESSED, Content, Fragment
 
 LEAF_BLOCKS = 8
@@ -195,13 +195,13 @@ class PackWriter:
         self._tails.clear()
         self._tail_blocks += 1
 
-    def _write(self, stored: bytes) -> int:
+    def _write(self, stored: Buffer) -> int:
         start = self._position
         self._data.write(stored)
         self._position += len(stored)
         return start
 
-    def _store_fragment(self, future: "Future[tuple[bytes, int]]") -> None:
+    def _store_fragment(self, future: "Future[tuple[Buffer, int]]") -> None:
         stored, word = future.result()
         self._fragments.append(Fragment(self._write(stored), word))
 
@@ -237,14 +237,15 @@ def _add_hole(content: LargeContent, leaves: int) -> None:
         leaves -= _ZERO_RUN
 
 
-def _pack_block(block: bytes, compress: Callable[[bytes], bytes]) -> tuple[bytes, int]:
+def _pack_block(block: Buffer, compress: Compressor) -> tuple[Buffer, int]:
     packed = compress(block)
     if len(packed) < len(block):
         return packed, len(packed)
     return block, len(block) | UNCOMPRESSED
 
 
-def _pack_leaf(leaf: bytes, compress: Callable[[bytes], bytes]) -> _Leaf:
+def _pack_leaf(leaf: bytes, compress: Compressor) -> _Leaf:
+    view = memoryview(leaf)
     parts = []
     words = []
     for at in range(0, len(leaf), BLOCK_SIZE):
@@ -252,7 +253,7 @@ def _pack_leaf(leaf: bytes, compress: Callable[[bytes], bytes]) -> _Leaf:
         if leaf.startswith(_ZERO_BLOCK if size == BLOCK_SIZE else _ZERO_BLOCK[:size], at):
             words.append(0)
             continue
-        packed, word = _pack_block(leaf[at : at + size], compress)
+        packed, word = _pack_block(view[at : at + size], compress)
         parts.append(packed)
         words.append(word)
     stored = b"".join(parts)

@@ -213,13 +213,13 @@ class TarReader:
             data = self._slab[self._at : end]
             self._at = end
             return data
-        parts = [self._slab[self._at :]]
+        parts = [memoryview(self._slab)[self._at :]]
         missing = size - len(parts[0])
         self._at = len(self._slab)
         while missing:
             if not self._refill():
                 raise self._truncated()
-            parts.append(self._slab[:missing])
+            parts.append(memoryview(self._slab)[:missing])
             self._at = len(parts[-1])
             missing -= self._at
         return b"".join(parts)
