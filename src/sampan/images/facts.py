@@ -181,7 +181,12 @@ def _find_cuda_compat(root: Node, read: ReadContent, size: ContentSize) -> CudaC
         return None
     version, node = found[0]
     note = read_note(lambda at, limit: read(node, at, limit), _COMPAT_NOTE, _COMPAT_OWNER)
-    return CudaCompat(_text(real), version, (note or b"").decode("utf-8", "replace"))
+    return CudaCompat(
+        _text(real),
+        version,
+        (note or b"").decode("utf-8", "replace"),
+        tuple(_text(name) for name in sorted(directory.children)),
+    )
 
 
 def _versioned_libcuda(directory: Node, size: ContentSize) -> Iterator[tuple[str, Node]]:

@@ -47,8 +47,10 @@ def load_facts(data: bytes) -> ImageFacts:
         document["loader_cache"] = binascii.a2b_base64(document["loader_cache"])
         for name in ("directories", "library_directories"):
             document[name] = tuple(document[name])
-        if document["cuda_compat"] is not None:
-            document["cuda_compat"] = CudaCompat(**document["cuda_compat"])
+        compat = document["cuda_compat"]
+        if compat is not None:
+            compat["names"] = tuple(compat["names"])
+            document["cuda_compat"] = CudaCompat(**compat)
         return ImageFacts(**document)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise FactsError(
