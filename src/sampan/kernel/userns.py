@@ -65,6 +65,11 @@ def plan_id_maps(
     )
 
 
+def single_id_maps() -> IdMaps:
+    """Only our own ids, as the container's root."""
+    return IdMaps((IdMap(0, os.geteuid(), 1),), (IdMap(0, os.getegid(), 1),), single=True)
+
+
 def find_subordinate(text: str, uid: int, login: str) -> tuple[int, int] | None:
     """Our first range (start, length) in /etc/subuid or /etc/subgid that is large enough."""
     for line in text.splitlines():

@@ -17,7 +17,7 @@ from typing import NamedTuple
 from sampan.engines.native import pid1, rootfs, runtime, trace
 from sampan.engines.native.launch_plan import Launch, Program
 from sampan.engines.native.reaper import Reaper, dismiss, start_reaper
-from sampan.errors import SampanError
+from sampan.errors import EXIT_OURS, SampanError
 from sampan.kernel import cgroups, libc, mounts, userns
 from sampan.kernel.channel import Channel, make_channel
 
@@ -32,6 +32,9 @@ FORWARDED = frozenset(
     )
 )
 """Signals that are the container's, as with docker run's --sig-proxy."""
+
+KILLED = 128 + signal.SIGKILL
+"""Exit code of a container whose supervisor was killed."""
 
 _SENT_BY_KERNEL = 0x80  # SI_KERNEL: the terminal, whose whole process group has it already
 
@@ -57,7 +60,7 @@ class Running(NamedTuple):
     launch: Launch
     log: int
     reaper: Reaper
-    clear_away: Callable[[], None]
+    clear_away: Callable[[int], None]
 
 
 def start(
@@ -66,7 +69,7 @@ def start(
     *,
     connect_network: Callable[[int], None] | None = None,
     before_start: Callable[[int], None] | None = None,
-    clear_away: Callable[[], None] | None = None,
+    clear_away: Callable[[int], None] | None = None,
 ) -> Running:
     """Make the namespaces and mounts and exec ``program`` in them.
 
@@ -77,7 +80,8 @@ def start(
         program: what pid 1 becomes.
         connect_network: called with pid 1's number once its network namespace exists.
         before_start: called with pid 1's number when all is ready, just before the exec.
-        clear_away: removes what is on the host, called at the container's end by whoever lives.
+        clear_away: removes what is on the host, called with the exit code at the container's end
+            by whoever lives. It must be safe to do twice.
 
     Raises:
         SampanError: a step failed; nothing is left running then.
@@ -89,10 +93,10 @@ def start(
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         raise SampanError("cannot set the container's limits", evidence="; ".join(failed))
 
-    def clear() -> None:
+    def clear(exit_code: int) -> None:
         cgroups.remove_groups(launch.cgroup.directories)
         if clear_away is not None:
-            clear_away()
+            clear_away(exit_code)
 
     ours, theirs = make_channel()
     log = os.memfd_create("runtime-log")
@@ -100,7 +104,7 @@ def start(
     try:
         pid = libc.clone(_clone_flags(launch))
     except OSError as error:
-        clear()
+        clear(EXIT_OURS)
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         raise userns.refuse(error) from error
     if pid == 0:
@@ -114,7 +118,7 @@ def start(
             userns.write_id_maps(pid, launch.id_maps, launch.newuidmap, launch.newgidmap)
         ours.send(pid1.MAPPED)
         trace.mark("id maps")
-        reaper = start_reaper(pid, clear)
+        reaper = start_reaper(pid, lambda: clear(KILLED))
         if connect_network is not None:
             connect_network(pid)
         server = _serve_until_ready(ours, launch)
@@ -124,7 +128,7 @@ def start(
         _expect_exec(ours)
     except BaseException:
         _end(pid, server)
-        clear()
+        clear(EXIT_OURS)
         if reaper is not None:
             dismiss(reaper)
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
@@ -163,27 +167,29 @@ def wait(running: Running) -> int:
     _end(server)
     trace.mark("container")
     code = os.waitstatus_to_exitcode(status)
-    running.clear_away()
-    dismiss(running.reaper)
-    trace.mark("clear away")
+    failure = _start_failure(running) if code > 0 else None
     if server_died:
-        raise ImageServerError(
+        failure = ImageServerError(
             "the container was killed, because the server of its image died",
             evidence=f"{running.launch.rootfs.fuse_program}, process {running.server}",
             remedy="dmesg shows whether memory ran out",
         )
-    if code > 0:
-        _raise_start_failure(running)
-    return 128 - code if code < 0 else code
+    exit_code = failure.exit_code if failure is not None else code
+    exit_code = 128 - code if exit_code < 0 else exit_code
+    running.clear_away(exit_code)
+    dismiss(running.reaper)
+    trace.mark("clear away")
+    if failure is not None:
+        raise failure
+    return exit_code
 
 
-def _raise_start_failure(running: Running) -> None:
+def _start_failure(running: Running) -> SampanError | None:
     size = os.fstat(running.log).st_size
-    if size:
-        log = os.pread(running.log, size, 0).decode(errors="replace")
-        error = runtime.explain_failure(running.launch.runtime, log, running.launch.command)
-        if error is not None:
-            raise error
+    if not size:
+        return None
+    log = os.pread(running.log, size, 0).decode(errors="replace")
+    return runtime.explain_failure(running.launch.runtime, log, running.launch.command)
 
 
 def _clone_flags(launch: Launch) -> int:

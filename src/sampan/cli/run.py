@@ -1,0 +1,40 @@
+"""``sampan run``: a command in a new container."""
+
+import argparse
+import os
+import sys
+
+from sampan.cli.render import print_warning
+from sampan.cli.run_options import configure, parse_spec
+from sampan.errors import UsageError
+
+__all__ = ["configure", "main"]
+
+
+def main(arguments: argparse.Namespace) -> int:
+    """Run the container; the exit code is the container's own.
+
+    Raises:
+        SampanError: it cannot be started.
+    """
+    spec = parse_spec(arguments)
+    if spec.terminal and spec.interactive and not spec.detach and not os.isatty(0):
+        raise UsageError(
+            "-t with -i needs a terminal as standard input, and it is none",
+            evidence="standard input is a pipe, a file or closed",
+            remedy="leave out -t",
+        )
+    from sampan.engines.prepare import prepare
+
+    prepared = prepare(spec)
+    for text in prepared.warnings:
+        print_warning(text)
+    sys.stderr.flush()
+    sys.stdout.flush()
+    from sampan.engines.native import trace
+    from sampan.engines.native.foreground import run_in_foreground
+
+    code = run_in_foreground(prepared)
+    if trace.is_enabled():
+        print(trace.render_table(), file=sys.stderr)
+    return code
