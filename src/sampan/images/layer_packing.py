@@ -118,9 +118,11 @@ def _pack(tasks: Sequence[PackTask], limit: int | None, tell: Tell) -> list[str]
         layer = ordered[position].layer
         tell(ImportEvent("layer", layer.label, done, layer.size))
 
-    digests = run_tasks(pack_task, ordered, processes=processes, progress=hear)
-    for task in tasks:
-        tell(ImportEvent("packed", task.layer.label, task.layer.size, task.layer.size))
+    def finish(position: int) -> None:
+        layer = ordered[position].layer
+        tell(ImportEvent("packed", layer.label, layer.size, layer.size))
+
+    digests = run_tasks(pack_task, ordered, processes=processes, progress=hear, finished=finish)
     by_position = dict(zip(order, digests, strict=True))
     return [by_position[at] for at in range(len(tasks))]
 

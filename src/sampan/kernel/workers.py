@@ -51,6 +51,7 @@ def run_tasks(
     *,
     processes: int,
     progress: Callable[[int, int], None],
+    finished: Callable[[int], None] = lambda _: None,
 ) -> list[Result]:
     """Run ``function(task, report)`` for every task, up to ``processes`` at a time.
 
@@ -60,6 +61,7 @@ def run_tasks(
         tasks: started in this order; the results come in this order.
         processes: at least 1.
         progress: called in this process.
+        finished: called in this process with a task's position when its result has come.
 
     Raises:
         WorkerError: a worker died (killed, out of memory).
@@ -86,6 +88,7 @@ def run_tasks(
                     if kind == "failure":
                         raise value
                     results[position] = value
+                    finished(position)
                     if waiting:
                         _send(worker.requests, waiting.pop())
         finally:
