@@ -31,6 +31,12 @@ def main(arguments: argparse.Namespace) -> int:
         print_warning(text)
     sys.stderr.flush()
     sys.stdout.flush()
+    if spec.detach:
+        from sampan.engines.native.detach import run_detached
+
+        run_detached(prepared)
+        print(prepared.record.id)
+        return 0
     from sampan.engines.native import trace
     from sampan.engines.native.foreground import run_in_foreground
 

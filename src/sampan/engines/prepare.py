@@ -31,10 +31,9 @@ from sampan.images.sif import locate_system_partition
 from sampan.images.store import locate_image
 from sampan.kernel import userns
 from sampan.kernel.programs import find_executable
-from sampan.model.container import ContainerSpec
+from sampan.model.container import ContainerSpec, PublishedPort
 from sampan.model.image import Platform, parse_image_config
 
-_EVERYWHERE = "0.0.0.0"  # noqa: S104 - what docker's ps prints; nothing is bound here
 _GO_ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 
 
@@ -51,11 +50,15 @@ class InitMissingError(SampanError):
 
 
 class Prepared(NamedTuple):
-    """A container ready to be entered and started; ``warnings`` are for the user."""
+    """A container ready to be entered and started; ``warnings`` are for the user.
+
+    Of ``ports`` each has its host port.
+    """
 
     launch: Launch
     record: state.ContainerRecord
     warnings: tuple[str, ...]
+    ports: tuple[PublishedPort, ...] = ()
 
 
 def prepare(spec: ContainerSpec) -> Prepared:
@@ -129,6 +132,7 @@ def prepare(spec: ContainerSpec) -> Prepared:
     )
     cgroup = cgroup_choice.plan(bundle.device_rules)
     warnings += bundle.warnings + cgroup_choice.warnings
+    ports, published = _assign_ports(spec)
     upper = make_writable_directory(container_id, rootful=host.rootful, linux=host.linux)
     crun_root = f"{mount_point}/runtime"
     launch = Launch(
@@ -182,10 +186,7 @@ def prepare(spec: ContainerSpec) -> Prepared:
         terminal=spec.terminal,
         stop_signal=spec.stop_signal or image.stop_signal,
         stop_timeout_s=spec.stop_timeout_s,
-        ports=tuple(
-            f"{port.address or _EVERYWHERE}:{port.host_port}->{port.container_port}/{port.protocol}"
-            for port in spec.ports
-        ),
+        ports=published,
         cgroup=":".join(cgroup.directories),
         upper=upper,
         crun_root=crun_root,
@@ -194,9 +195,21 @@ def prepare(spec: ContainerSpec) -> Prepared:
         user=f"{user.uid}:{user.gid}",
         hostname=hostname,
         network=spec.network,
+        bundle=mount_point,
     )
     trace.mark("decisions")
-    return Prepared(launch, record, warnings)
+    return Prepared(launch, record, warnings, ports)
+
+
+def _assign_ports(
+    spec: ContainerSpec,
+) -> tuple[tuple[PublishedPort, ...], tuple[str, ...]]:
+    if not spec.ports:
+        return (), ()
+    from sampan.engines.native.network import assign_ports, describe_ports
+
+    ports = assign_ports(spec.ports)
+    return ports, describe_ports(ports)
 
 
 def _mount_point() -> str:

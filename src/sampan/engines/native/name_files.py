@@ -40,7 +40,11 @@ def _resolver(network: str) -> str:
     text = _read("/etc/resolv.conf")
     if network != "host" and "127.0.0.53" in text:
         # The stub resolver listens on the host's loopback, which a private network has not.
-        return _read(_RESOLVED) or text
+        text = _read(_RESOLVED) or text
+    if network == "private":
+        from sampan.engines.native.network import resolver_text
+
+        return resolver_text(text)
     return text
 
 

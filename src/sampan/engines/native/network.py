@@ -1,0 +1,181 @@
+"""A container's own network: pasta carries its traffic, and its published ports, without root.
+
+pasta runs in the container's outer pid namespace, so that it ends with the container however that
+ends, and in the host's network namespace, where it opens its sockets. Rules: pasta(1). The
+loopback of ``none`` and ``private`` is raised by pid 1 itself (``kernel/network.py``).
+"""
+
+import os
+
+from sampan.errors import SampanError
+from sampan.kernel import libc, mounts
+from sampan.kernel.enter import run_inside
+from sampan.kernel.programs import find_executable
+from sampan.model.container import PublishedPort
+
+_RESOLVER = "169.254.1.1"
+"""What pasta answers as a name server in place of one on the host's own loopback."""
+
+
+class NetworkError(SampanError):
+    """The container's network cannot be made, or a port cannot be published."""
+
+    id = "network"
+
+
+def assign_ports(ports: tuple[PublishedPort, ...]) -> tuple[PublishedPort, ...]:
+    """Choose a free host port where the user left it out."""
+    return tuple(
+        port if port.host_port else port._replace(host_port=_free_port(port)) for port in ports
+    )
+
+
+def describe_ports(ports: tuple[PublishedPort, ...]) -> tuple[str, ...]:
+    """As ``sampan ps`` shows them, e.g. ``0.0.0.0:8080->80/tcp``."""
+    return tuple(
+        f"{_bracketed(port.address) or '0.0.0.0'}:{port.host_port}->"  # noqa: S104 - shown, not bound
+        f"{port.container_port}/{port.protocol}"
+        for port in ports
+    )
+
+
+def resolver_text(host_text: str) -> str:
+    """resolv.conf for a private network.
+
+    Args:
+        host_text: the host's; name servers on its loopback cannot be reached from the container
+            and are replaced by one that pasta answers for.
+    """
+    lines = []
+    for line in host_text.splitlines():
+        words = line.split()
+        if len(words) > 1 and words[0] == "nameserver" and _is_loopback(words[1]):
+            line = f"nameserver {_RESOLVER}"  # noqa: PLW2901
+        if line not in lines or not line.startswith("nameserver"):
+            lines.append(line)
+    return "".join(f"{line}\n" for line in lines)
+
+
+def connect_private(pid: int, ports: tuple[PublishedPort, ...], directory: str) -> None:
+    """Connect the network namespace of ``pid`` to the host's network; return when it works.
+
+    Args:
+        pid: pid 1 of the container's outer pid namespace, id maps written.
+        ports: to publish, host ports assigned.
+        directory: of the container's state, for a mount point that only pasta sees.
+
+    Raises:
+        NetworkError: pasta is not installed or refuses, e.g. since a port is in use.
+    """
+    pasta = find_executable("pasta")
+    if not pasta:
+        raise NetworkError(
+            "pasta is needed for a network of the container's own",
+            evidence="not on PATH, nor in the system directories",
+            remedy="sudo apt-get install passt    or --network host, or --network none",
+        )
+    place = f"{directory}/netns"
+    os.close(os.open(place, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
+    words = [pasta, *_arguments(ports, place, as_root=os.geteuid() == 0)]
+    said = os.memfd_create("pasta")
+    null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
+
+    def become_pasta() -> list[str]:
+        # pasta gives up the right to look into other processes before it opens the namespace, so
+        # it gets it as a file, in a mount namespace of its own.
+        libc.unshare(libc.CLONE_NEWNS)
+        mounts.keep_mounts_private()
+        mounts.bind(f"/proc/{pid}/ns/net", place)
+        return words
+
+    try:
+        kinds = libc.CLONE_NEWUSER | libc.CLONE_NEWPID
+        # In the background pasta's first process ends when the network works.
+        code = run_inside(pid, kinds, become_pasta, descriptors={0: null, 1: said, 2: said})
+        if code != 0:
+            text = os.pread(said, 1 << 16, 0).decode(errors="replace")
+            raise _explain(text, code)
+    except OSError as error:
+        raise NetworkError("cannot start pasta", evidence=str(error)) from error
+    finally:
+        os.close(said)
+        os.close(null)
+
+
+def _arguments(ports: tuple[PublishedPort, ...], place: str, *, as_root: bool) -> list[str]:
+    words = ["--config-net", "--netns-only", "--netns", place, "--quiet", "--no-map-gw"]
+    words += ["-T", "none", "-U", "none"]
+    if as_root:
+        # Its default for root, the user nobody, may not enter the namespace.
+        words += ["--runas", "0"]
+    if _has_loopback_resolver():
+        words += ["--dns-forward", _RESOLVER]
+    for option, protocol in (("-t", "tcp"), ("-u", "udp")):
+        chosen = [port for port in ports if port.protocol == protocol]
+        for port in chosen:
+            address = f"{port.address}/" if port.address else ""
+            words += [option, f"{address}{port.host_port}:{port.container_port}"]
+        if not chosen:
+            words += [option, "none"]
+    return words
+
+
+def _explain(text: str, code: int) -> NetworkError:
+    # It complains of a missing system logger on its way.
+    lines = [line for line in text.splitlines() if line and "to syslog" not in line]
+    said = " | ".join(lines[-2:]) or f"exit code {code}"
+    lowered = said.lower()
+    if "address already in use" in lowered or "failed to bind" in lowered:
+        privileged = "permission denied" in lowered
+        return NetworkError(
+            "cannot publish a port",
+            evidence=said,
+            remedy="ports below 1024 are root's: choose a higher one, or "
+            "sudo sysctl -w net.ipv4.ip_unprivileged_port_start=80"
+            if privileged
+            else "choose another host port, or leave it out: -p CONTAINER_PORT",
+        )
+    return NetworkError(
+        "pasta cannot connect the container's network",
+        evidence=said,
+        remedy="the host needs an interface with a default route; else --network host or none",
+    )
+
+
+def _free_port(port: PublishedPort) -> int:
+    import _socket
+
+    family = _socket.AF_INET6 if ":" in port.address else _socket.AF_INET
+    kind = _socket.SOCK_DGRAM if port.protocol == "udp" else _socket.SOCK_STREAM
+    probe = _socket.socket(family, kind)
+    try:
+        probe.bind((port.address, 0))
+        number: int = probe.getsockname()[1]
+    except OSError as error:
+        raise NetworkError(
+            f"cannot publish a port on {port.address}",
+            evidence=str(error.strerror),
+            remedy="ip address lists this host's addresses",
+        ) from error
+    finally:
+        probe.close()
+    return number
+
+
+def _bracketed(address: str) -> str:
+    return f"[{address}]" if ":" in address else address
+
+
+def _has_loopback_resolver() -> bool:
+    try:
+        with open("/etc/resolv.conf", encoding="utf-8", errors="replace") as stream:
+            lines = [line.split() for line in stream]
+    except OSError:
+        return False
+    return any(
+        len(words) > 1 and words[0] == "nameserver" and _is_loopback(words[1]) for words in lines
+    )
+
+
+def _is_loopback(address: str) -> bool:
+    return address.startswith("127.") or address == "::1"
