@@ -15,6 +15,7 @@ from sampan.errors import SampanError
 from sampan.images.link import link_image
 from sampan.images.pack import pack_layer
 from sampan.images.pack_file import load_index
+from sampan.images.sif import locate_system_partition
 from sampan.images.squashfs import layout
 from sampan.images.squashfs.layout import SquashfsLimitError
 from sampan.model.layer import Entry, EntryKind, PackIndex
@@ -351,3 +352,52 @@ def test_a_tree_of_this_machine_looks_as_tar_extracts_it(tmp_path: Path) -> None
     compared = {path for path in expected if path not in undeclared}
     assert len(compared) > 100
     assert {path: found[path] for path in compared} == {path: expected[path] for path in compared}
+
+
+def test_squashfuse_shows_what_the_kernel_shows(tmp_path: Path) -> None:
+    program = shutil.which("squashfuse_ll") or shutil.which("squashfuse")
+    if program is None:
+        pytest.skip("squashfuse is not installed")
+    point = tmp_path / "fuse"
+    point.mkdir()
+    # Character devices of a FUSE mount and trusted attributes are the kernel's business, not ours.
+    sif, _ = link_tars(tmp_path, _rich_layers())
+    offset, _ = locate_system_partition(sif)
+    mounted = subprocess.run(
+        [program, "-o", f"offset={offset}", str(sif), str(point)], capture_output=True, text=True
+    )
+    if mounted.returncode != 0:
+        pytest.skip(f"squashfuse mounts nothing here: {mounted.stderr.strip()}")
+    try:
+        through_fuse = list_tree(point)
+    finally:
+        subprocess.run(["umount", str(point)], check=True)
+    with Mounted(sif, tmp_path / "m") as kernel_point:
+        assert through_fuse == list_tree(kernel_point)
+
+
+def test_a_file_system_with_reflinks_stores_the_contents_once(tmp_path: Path) -> None:
+    make = shutil.which("mkfs.btrfs", path="/usr/sbin:/sbin:" + os.environ["PATH"])
+    if make is None:
+        pytest.skip("mkfs.btrfs is not installed")
+    disk, point = tmp_path / "disk", tmp_path / "btrfs"
+    with disk.open("wb") as stream:
+        stream.truncate(256 << 20)
+    point.mkdir()
+    subprocess.run([make, "-q", str(disk)], check=True, capture_output=True)
+    mounted = subprocess.run(
+        ["mount", "-t", "btrfs", "-o", "loop", str(disk), str(point)],
+        capture_output=True,
+        text=True,
+    )
+    if mounted.returncode != 0:
+        pytest.skip(f"no btrfs here: {mounted.stderr.strip()}")
+    try:
+        noise = random.Random(6).randbytes(30 << 20)
+        link_tars(point, [make_tar([Item("noise", content=noise)])])
+        os.sync()
+        space = os.statvfs(point)
+        used = (space.f_blocks - space.f_bfree) * space.f_frsize
+        assert used < 45 << 20, "30 MiB of pack and 30 MiB of image take less than 45"
+    finally:
+        subprocess.run(["umount", str(point)], check=True)

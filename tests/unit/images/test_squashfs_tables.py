@@ -178,3 +178,35 @@ def test_writing_goes_on_where_the_kernel_stopped(tmp_path, monkeypatch) -> None
     with (tmp_path / "out").open("w+b") as out:
         write_fully(out.fileno(), b"0123456789", 2)
         assert out.read() == b"\0\0" + b"0123456789"
+
+
+def test_files_on_different_file_systems_are_copied_by_hand(tmp_path, monkeypatch) -> None:
+    import errno
+    import os
+
+    def refuse(*_: object) -> int:
+        raise OSError(errno.EXDEV, "Invalid cross-device link")
+
+    monkeypatch.setattr(os, "copy_file_range", refuse)
+    noise = os.urandom(3_000_000)
+    (tmp_path / "pack").write_bytes(noise)
+    with (tmp_path / "pack").open("rb") as source, (tmp_path / "out").open("w+b") as out:
+        layers = [LayerData(pack([], []), source.fileno())]
+        copy_contents([Copy(0, 5, 2_999_990, 100)], layers, out.fileno(), 50)
+        out.seek(150)
+        assert out.read() == noise[5:2_999_990]
+
+
+def test_a_full_disk_is_not_taken_for_a_missing_ability(tmp_path, monkeypatch) -> None:
+    import errno
+    import os
+
+    def full(*_: object) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "copy_file_range", full)
+    (tmp_path / "pack").write_bytes(bytes(10))
+    with (tmp_path / "pack").open("rb") as source, (tmp_path / "out").open("w+b") as out:
+        layers = [LayerData(pack([], []), source.fileno())]
+        with pytest.raises(OSError, match="No space left"):
+            copy_contents([Copy(0, 0, 10, 0)], layers, out.fileno(), 0)
