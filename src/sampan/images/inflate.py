@@ -62,11 +62,13 @@ class Inflated(io.RawIOBase):
         self._limits = limits
         self._rest = b""
         self.size = 0
+        self._hash: StreamHash | None = None
         self._source = _Source(stream)
         self.kind = _detect(self._source.peek())
         self._reader: _Reader = _READERS[self.kind](self._source, limits)
         # What a plain stream gives out is what it took in: one digest serves for both.
-        self._hash = None if self.kind == "plain" else StreamHash()
+        if self.kind != "plain":
+            self._hash = StreamHash()
 
     def __exit__(
         self,
@@ -146,6 +148,13 @@ class Inflated(io.RawIOBase):
                 f"the {self.kind} stream ends too early, after {self._source.size} bytes",
             ) from error
         except _DAMAGE as error:
+            if "memory" in str(error).lower():
+                raise refuse_excess(
+                    self._layer,
+                    f"its {self.kind} stream wants too large a window",
+                    "max_window_bytes",
+                    self._limits,
+                ) from error
             raise refuse_layer(
                 self._layer,
                 f"the {self.kind} stream is damaged near byte {self._source.size}: {error}",

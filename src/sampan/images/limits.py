@@ -41,7 +41,7 @@ class Limits(NamedTuple):
     max_path_bytes: int = 65536
     max_xattr_bytes: int = 256 << 10
     max_sparse_segments: int = 1 << 20
-    max_sparse_bytes: int = 4 << 40
+    max_sparse_bytes: int = 2 << 40
     max_window_bytes: int = 1 << 30
 
 

@@ -15,7 +15,7 @@ import zlib
 from array import array
 from collections import OrderedDict
 from collections.abc import Iterable
-from itertools import accumulate, pairwise
+from itertools import accumulate, chain, pairwise
 from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeVar
@@ -82,7 +82,7 @@ def dump_index(index: PackIndex) -> bytes:
         _numbers("Q", [c.size for c in contents]),
         _numbers("Q", [c.start for c in contents]),
         _numbers("I", [len(c.blocks) for c in contents]),
-        _numbers("I", [word for c in contents for word in c.blocks]),
+        _numbers("I", chain.from_iterable(c.blocks for c in contents)),
         _numbers("I", [c.fragment for c in contents]),
         _numbers("I", [c.fragment_offset for c in contents]),
         b"".join([c.digest for c in contents]),

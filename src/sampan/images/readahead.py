@@ -7,6 +7,7 @@ its own. Both queues are short: memory stays bounded whatever the stream's lengt
 import hashlib
 import queue
 import threading
+import time
 from types import TracebackType
 from typing import Protocol, Self
 
@@ -61,8 +62,16 @@ class ReadAhead:
     An error of the source is raised by ``read_slab`` at the place where it happened.
     """
 
-    def __init__(self, source: SlabSource) -> None:
+    def __init__(self, source: SlabSource, *, patience_s: float = 2.0) -> None:
+        """Begin to read.
+
+        Args:
+            source: read by another thread from now on.
+            patience_s: seconds that ``close`` waits for a read under way. A pipe may never give
+                another byte, and who interrupts an import does not want to wait for one.
+        """
         self._source = source
+        self._patience_s = patience_s
         self._queue: queue.Queue[bytes | BaseException] = queue.Queue(_DEPTH)
         self._stopped = False
         self._finished = False
@@ -97,9 +106,10 @@ class ReadAhead:
         return b""
 
     def close(self) -> None:
-        """Stop reading and wait until the thread has left the source alone."""
+        """Stop reading and wait, within reason, until the thread has left the source alone."""
         self._stopped = True
-        while self._thread.is_alive():
+        deadline = time.monotonic() + self._patience_s
+        while self._thread.is_alive() and time.monotonic() < deadline:
             # The thread may wait for room in the queue: make some until it has seen the flag.
             try:
                 self._queue.get(timeout=0.01)

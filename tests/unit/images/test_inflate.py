@@ -6,13 +6,14 @@ import hashlib
 import io
 import lzma
 import random
+import threading
 from collections.abc import Iterator
 
 import pytest
 import zstandard
 
 from sampan.images.inflate import open_inflated
-from sampan.images.limits import LayerError
+from sampan.images.limits import LayerError, Limits
 from sampan.images.readahead import ReadAhead
 
 PLAIN = random.Random(1).randbytes(300_000) + bytes(2_000_000) + b"text " * 100_000
@@ -107,15 +108,24 @@ def test_a_tar_whose_first_name_looks_like_bzip2_is_plain() -> None:
         assert inflated.kind == "plain"
 
 
-def test_a_window_beyond_the_limit_is_refused() -> None:
-    parameters = zstandard.ZstdCompressionParameters(window_log=31, enable_ldm=True)
+@pytest.mark.parametrize("kind", ["zstd", "xz"])
+def test_a_window_beyond_the_limit_is_refused(kind: str) -> None:
+    parameters = zstandard.ZstdCompressionParameters(window_log=26)
     compressor = zstandard.ZstdCompressor(compression_params=parameters).compressobj()
-    data = compressor.compress(PLAIN) + compressor.flush()
+    wide = {
+        "zstd": compressor.compress(PLAIN) + compressor.flush(),
+        "xz": lzma.compress(
+            PLAIN, filters=[{"id": lzma.FILTER_LZMA2, "preset": 0, "dict_size": 1 << 26}]
+        ),
+    }
+    limits = Limits(max_window_bytes=1 << 24)
     with (
-        open_inflated(io.BytesIO(data), layer="test") as inflated,
-        pytest.raises(LayerError, match="zstd"),
+        open_inflated(io.BytesIO(wide[kind]), layer="test", limits=limits) as inflated,
+        pytest.raises(LayerError, match="max_window_bytes"),
     ):
         inflated.readall()
+    with open_inflated(io.BytesIO(wide[kind]), layer="test") as inflated:
+        assert inflated.readall() == PLAIN
 
 
 def test_reading_ahead_gives_the_same_and_stops_when_nobody_wants_more() -> None:
@@ -128,3 +138,19 @@ def test_reading_ahead_gives_the_same_and_stops_when_nobody_wants_more() -> None
         with ReadAhead(inflated) as ahead:
             ahead.read_slab()
         assert inflated.size < 50 << 20
+
+
+def test_a_source_that_is_stuck_does_not_hold_up_who_gives_up() -> None:
+    class Stuck:
+        def __init__(self) -> None:
+            self.released = threading.Event()
+
+        def read_slab(self) -> bytes:
+            self.released.wait()
+            return b""
+
+    source = Stuck()
+    with pytest.raises(KeyboardInterrupt), ReadAhead(source, patience_s=0.05):
+        raise KeyboardInterrupt
+    assert not source.released.is_set()
+    source.released.set()
