@@ -129,8 +129,12 @@ def definition(reference: str) -> bytes:
 
 
 def quote(word: bytes) -> bytes:
-    """``word`` for a POSIX shell, whatever its bytes are."""
-    return b"'" + word.replace(b"\0", b"").replace(b"'", b"'\\''") + b"'"
+    """``word`` for a POSIX shell, whatever its bytes are.
+
+    A quote is itself quoted by double quotes, not by a backslash: the shell interpreter inside
+    Apptainer 1.4.5 keeps a backslash that stands outside of quotes in an assignment.
+    """
+    return b"'" + word.replace(b"\0", b"").replace(b"'", b"'\"'\"'") + b"'"
 
 
 def as_bytes(text: str) -> bytes:

@@ -62,6 +62,11 @@ def test_an_image_without_entrypoint_and_cmd_starts_a_shell() -> None:
     assert b"/bin/sh" in plan({})[".singularity.d/runscript"].content
 
 
+def test_no_backslash_stands_outside_of_quotes() -> None:
+    """Apptainer 1.4.5 showed A='it'\\''s' as it\\'s inside the container."""
+    assert quote(b"it's") == b"""'it'"'"'s'"""
+
+
 @settings(max_examples=25, deadline=None)
 @given(
     st.lists(st.binary(max_size=20).map(lambda b: b.replace(b"\0", b"")), min_size=1, max_size=20)
