@@ -50,6 +50,12 @@ HOSTILE: list[tuple[str, bytes, bytes, str]] = [
     ("a hard link with ..", member(b"bad", kind=b"1", link=b"../etc/shadow"), b"bad", "hard link"),
     ("a hard link to /", member(b"bad", kind=b"1", link=b"/"), b"bad", "hard link"),
     ("a hard link to nothing", member(b"bad", kind=b"1"), b"bad", "hard link"),
+    (
+        "a symlink with NUL",
+        pax([(b"linkpath", b"a\0b")]) + member(b"bad", kind=b"2", link=b"a"),
+        b"bad",
+        "NUL",
+    ),
     ("an empty symlink", member(b"bad", kind=b"2"), b"bad", "empty"),
     (
         "a long symlink",
