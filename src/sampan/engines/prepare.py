@@ -19,7 +19,7 @@ from sampan.engines.native.image_ways import plan_image_ways
 from sampan.engines.native.launch_plan import Launch
 from sampan.engines.native.name_files import plan_name_files
 from sampan.engines.native.names import random_name
-from sampan.engines.native.process import plan_process
+from sampan.engines.native.process import DEFAULT_PATH, plan_process
 from sampan.engines.native.rootfs import FILES, RootfsPlan
 from sampan.engines.native.runtime import locate_runtime, runtime_options
 from sampan.engines.native.seccomp import load_security
@@ -138,6 +138,9 @@ def prepare(spec: ContainerSpec) -> Prepared:
     launch = Launch(
         container_id=container_id,
         command=process.arguments[0],
+        search=_search_path(process.environment),
+        directory=process.working_directory,
+        mounted=tuple(mount["destination"].rstrip("/") for mount in bundle.config["mounts"]),
         config=json.dumps(bundle.config).encode("utf-8", "surrogateescape"),
         rootfs=RootfsPlan(
             image_path=stored.sif_path,
@@ -210,6 +213,11 @@ def _assign_ports(
 
     ports = assign_ports(spec.ports)
     return ports, describe_ports(ports)
+
+
+def _search_path(environment: tuple[str, ...]) -> str:
+    paths = [line.partition("=")[2] for line in environment if line.startswith("PATH=")]
+    return paths[-1] if paths else DEFAULT_PATH
 
 
 def _mount_point() -> str:

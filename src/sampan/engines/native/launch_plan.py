@@ -1,5 +1,6 @@
 """A launch as a value, and the seam between the launcher and the program that pid 1 becomes."""
 
+import os
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -14,7 +15,8 @@ class Launch(NamedTuple):
 
     Attributes:
         config: config.json, as bytes.
-        command: the container's program, for messages.
+        command: the container's program; ``search`` is its PATH, ``directory`` where it starts.
+        mounted: container paths on which config.json mounts something.
         mount_point: an empty host directory; pid 1 mounts its tmpfs on it, and it is the bundle.
         network: ``host``, ``none`` or ``private``: the latter two mean a new network namespace.
         id_maps: None = real root, no user namespace.
@@ -24,6 +26,9 @@ class Launch(NamedTuple):
 
     container_id: str
     command: str
+    search: str
+    directory: str
+    mounted: tuple[str, ...]
     config: bytes
     rootfs: RootfsPlan
     runtime: Runtime
@@ -73,6 +78,8 @@ blocked at that moment, so that none is lost; who does not block them itself mus
 
 def crun_in_foreground(inside: Inside) -> list[str]:
     """Become ``crun run``: terminal, signals and exit code are then the container's own."""
+    if inside.terminal and not inside.interactive:
+        _take_silent_terminal()
     return [
         inside.runtime,
         *inside.runtime_options,
@@ -83,3 +90,24 @@ def crun_in_foreground(inside: Inside) -> list[str]:
         inside.bundle,
         inside.container_id,
     ]
+
+
+def _take_silent_terminal() -> None:
+    """Make standard input a terminal on which nobody types: -t without -i.
+
+    crun copies the container's terminal from and to a terminal of its own and cannot do without.
+    Ours stays as it is, so that Ctrl-C is a signal, which crun passes on.
+    """
+    import fcntl
+    import termios
+
+    master, slave = os.openpty()
+    try:
+        size = fcntl.ioctl(1, termios.TIOCGWINSZ, bytes(8))
+    except OSError:
+        size = b""
+    if size:
+        fcntl.ioctl(slave, termios.TIOCSWINSZ, size)
+    os.dup2(slave, 0)
+    # Held open by the runtime itself: with its last holder gone, the terminal would hang up.
+    os.set_inheritable(master, True)

@@ -11,6 +11,7 @@ import signal
 from typing import NamedTuple, NoReturn
 
 from sampan.engines.native import rootfs, trace
+from sampan.engines.native.command_check import check_command
 from sampan.engines.native.launch_plan import Inside, Launch, Program
 from sampan.errors import EXIT_OURS, SampanError
 from sampan.kernel import cgroups, libc, mounts, userns
@@ -82,10 +83,9 @@ def _set_up(launch: Launch, gates: Gates) -> None:
     os.chdir(launch.mount_point)
     rootfs.build_rootfs(launch.rootfs, lambda device: gates.channel.send(SERVE, device))
     trace.mark("pid 1: image, overlay")
-    for path, content in (("config.json", launch.config),):
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        os.write(descriptor, content)
-        os.close(descriptor)
+    check_command(rootfs.ROOTFS, launch.command, launch.search, launch.directory, launch.mounted)
+    with open("config.json", "xb") as stream:
+        stream.write(launch.config)
     if launch.network != "host":
         from sampan.kernel.network import raise_loopback
 

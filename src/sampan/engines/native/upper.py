@@ -12,6 +12,7 @@ import stat
 from collections.abc import Sequence
 from typing import Self
 
+from sampan.kernel.inroot import resolve_in_root
 from sampan.model.plan import PlannedFile, PlannedLink
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -25,6 +26,7 @@ class UpperLayer:
     """
 
     def __init__(self, lower: str, upper: str) -> None:
+        self._lower = lower
         lower_root = os.open(lower, _DIRECTORY)
         upper_root = os.open(upper, _DIRECTORY)
         self._opened: dict[str, tuple[int, int]] = {"": (upper_root, lower_root)}
@@ -60,14 +62,16 @@ class UpperLayer:
         os.symlink(link.target, name, dir_fd=parent)
 
     def make_directory(self, path: str, uid: int = 0, gid: int = 0) -> None:
-        """Make a directory and its parents where the image has none.
+        """Make a directory and its parents where the image has none, following the image's links.
 
         Args:
             path: in the container.
             uid: owner of what is made. An id that the container has no mapping for is left out.
             gid: its group.
         """
-        self._enter(_parts(path), (uid, gid))
+        real, found = resolve_in_root(self._lower, path)
+        if found is None:
+            self._enter(_parts(real), (uid, gid))
 
     def _place(self, path: str) -> tuple[int, str]:
         parts = _parts(path)
