@@ -25,6 +25,7 @@ _DIRECTORY = int(EntryKind.DIRECTORY)
 _SYMLINK = int(EntryKind.SYMLINK)
 _HARD_LINK = int(EntryKind.HARD_LINK)
 _WHITEOUT = int(EntryKind.WHITEOUT)
+_ANCESTORS_TRIED = 8
 
 
 def merge_layers(layers: Sequence[PackIndex]) -> Node:
@@ -186,14 +187,18 @@ class Merger:
                 path does not lead anywhere any more.
         """
         known = self._known
-        start, rest = path, []
+        start = path
+        pending: list[bytes] = []
         while start not in known:
+            if len(pending) == _ANCESTORS_TRIED:
+                # Cutting off one name at a time takes quadratic time on a very deep path.
+                start, pending = b"", path.split(b"/")[::-1]
+                break
             start, _, name = start.rpartition(b"/")
-            rest.append(name)
+            pending.append(name)
         here = known[start]
-        at = start
+        passed = [start] if start else []
         followed = 0
-        pending = rest
         while pending:
             name = pending.pop()
             if name in (b"", b"."):
@@ -202,13 +207,13 @@ class Merger:
                 assert here.parent is not None
                 here = here.parent
                 continue
-            if not followed:
-                at = at + b"/" + name if at else name
             children = here.children
             assert children is not None
             child = children.get(name)
+            if not followed:
+                passed.append(name)
             if child is None or child.children is None:
-                if not followed and child is not None and at in declared:
+                if child is not None and not followed and b"/".join(passed) in declared:
                     return None
                 if child is not None and child.entry.kind == _SYMLINK:
                     followed += 1
@@ -222,7 +227,7 @@ class Merger:
                     continue
                 if not make:
                     return None
-                child = undeclared_directory(at, here)
+                child = undeclared_directory(name, here)
                 children[name] = child
             here = child
         known[path] = here

@@ -19,7 +19,8 @@ class Node:
     """One inode. Hard links are several names in ``children`` for the same node.
 
     Attributes:
-        entry: what the layer said of it; its path is the one under which it was first declared.
+        entry: what the layer said of it; its path is the one under which it was first declared,
+            or the mere name where no layer did.
         layer: number of the layer that declared it, 0 = lowest; -1 when no layer did.
         children: names to nodes; None when this is no directory.
         parent: directory that holds it; the root's is itself, None for non-directories.
@@ -45,9 +46,12 @@ class Resolved(NamedTuple):
     node: Node | None
 
 
-def undeclared_directory(path: bytes, parent: Node | None) -> Node:
-    """A directory that no layer declares: root's, 0755, dated 0."""
-    entry = Entry(path, _DIRECTORY, 0o755, 0, 0, 0, b"", (0, 0), (), -1)
+def undeclared_directory(name: bytes, parent: Node | None) -> Node:
+    """A directory that no layer declares: root's, 0755, dated 0.
+
+    It keeps its name, not its path: the paths of a chain of thousands would fill the memory.
+    """
+    entry = Entry(name, _DIRECTORY, 0o755, 0, 0, 0, b"", (0, 0), (), -1)
     return Node(entry, -1, parent)
 
 

@@ -1,6 +1,7 @@
 """How layers become one tree: the rules, one sentence each, on layers made in memory."""
 
 import itertools
+import tracemalloc
 
 import pytest
 
@@ -237,6 +238,17 @@ def test_a_hard_link_without_a_file_is_refused_with_layer_entry_and_reason(
 def test_a_root_that_is_no_directory_is_refused() -> None:
     with pytest.raises(LayerError, match="root of the image is not a directory"):
         merge_layers([layer(fifo(""))])
+
+
+def test_a_path_of_thirty_thousand_names_costs_memory_by_its_length_not_by_its_square() -> None:
+    tracemalloc.start()
+    try:
+        deep = [fifo(f"{top}/" + "d/" * 30_000 + "end") for top in "abc"]
+        root = merge_layers([layer(*deep)])
+        assert tracemalloc.get_traced_memory()[1] < 100 << 20
+    finally:
+        tracemalloc.stop()
+    assert len(number_inodes(root)) == 1 + 3 * 30_001
 
 
 def test_link_counts_are_those_of_a_file_system() -> None:
