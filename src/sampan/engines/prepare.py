@@ -174,6 +174,7 @@ def prepare(spec: ContainerSpec) -> Prepared:
         shadow_cgroups=cgroup_choice.shadow,
         terminal=spec.terminal,
         interactive=spec.interactive,
+        stop_timeout_s=spec.stop_timeout_s,
     )
     record = state.ContainerRecord(
         id=container_id,

@@ -11,6 +11,7 @@ import contextlib
 import marshal
 import os
 import signal
+import time
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -144,27 +145,9 @@ def wait(running: Running) -> int:
 
     Raises:
         ContainerStartError: the runtime could not start the container's program.
+        ImageServerError: the FUSE server died, and the container was killed.
     """
-    waited = FORWARDED | {signal.SIGCHLD}
-    # Blocked before the first look, or the end of pid 1 could slip between look and wait.
-    signal.pthread_sigmask(signal.SIG_BLOCK, waited)
-    server, server_died = running.server, False
-    while True:
-        pid, status = os.waitpid(running.pid, os.WNOHANG)
-        if pid:
-            break
-        if server:
-            ended, server_status = os.waitpid(server, os.WNOHANG)
-            server = 0 if ended else server
-            # It ends by itself, with code 0, once the container's mounts are gone.
-            if ended and server_status != 0:
-                server_died = True
-                os.kill(running.pid, signal.SIGKILL)
-        taken = signal.sigwaitinfo(waited)
-        if taken.si_signo != signal.SIGCHLD and taken.si_code != _SENT_BY_KERNEL:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(running.pid, taken.si_signo)
-    _end(server)
+    status, reaper, server_died = _supervise(running)
     trace.mark("container")
     code = os.waitstatus_to_exitcode(status)
     failure = _start_failure(running) if code > 0 else None
@@ -174,14 +157,56 @@ def wait(running: Running) -> int:
             evidence=f"{running.launch.rootfs.fuse_program}, process {running.server}",
             remedy="dmesg shows whether memory ran out",
         )
-    exit_code = failure.exit_code if failure is not None else code
-    exit_code = 128 - code if exit_code < 0 else exit_code
+    exit_code = 128 - code if code < 0 else code
+    if failure is not None:
+        exit_code = failure.exit_code
     running.clear_away(exit_code)
-    dismiss(running.reaper)
+    dismiss(reaper)
     trace.mark("clear away")
     if failure is not None:
         raise failure
     return exit_code
+
+
+def _supervise(running: Running) -> tuple[int, Reaper, bool]:
+    """Until pid 1 ends: its wait status, the reaper by then, whether the FUSE server died."""
+    waited = FORWARDED | {signal.SIGCHLD}
+    # Blocked before the first look, or the end of pid 1 could slip between look and wait.
+    signal.pthread_sigmask(signal.SIG_BLOCK, waited)
+    reaper, server, server_died = running.reaper, running.server, False
+    deadline = None
+    while True:
+        pid, status = os.waitpid(running.pid, os.WNOHANG)
+        if pid:
+            _end(server)
+            return status, reaper, server_died
+        if os.waitpid(reaper.pid, os.WNOHANG)[0]:
+            # Killed: the container must not go unwatched.
+            os.close(reaper.pipe)
+            reaper = start_reaper(running.pid, lambda: running.clear_away(KILLED))
+        if server:
+            ended, server_status = os.waitpid(server, os.WNOHANG)
+            server = 0 if ended else server
+            # It ends by itself, with code 0, once the container's mounts are gone.
+            if ended and server_status != 0:
+                server_died = True
+                os.kill(running.pid, signal.SIGKILL)
+        if deadline is None:
+            taken = signal.sigwaitinfo(waited)
+        else:
+            remaining = max(deadline - time.monotonic(), 0)
+            due = signal.sigtimedwait(waited, remaining)
+            if due is None:
+                os.kill(running.pid, signal.SIGKILL)
+                deadline = None
+                continue
+            taken = due
+        if taken.si_signo == signal.SIGHUP and taken.si_code == _SENT_BY_KERNEL:
+            # The terminal is gone, and nobody can ever attach to this container again.
+            deadline = time.monotonic() + running.launch.stop_timeout_s
+        elif taken.si_signo != signal.SIGCHLD and taken.si_code != _SENT_BY_KERNEL:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(running.pid, taken.si_signo)
 
 
 def _start_failure(running: Running) -> SampanError | None:

@@ -21,6 +21,7 @@ class Launch(NamedTuple):
         network: ``host``, ``none`` or ``private``: the latter two mean a new network namespace.
         id_maps: None = real root, no user namespace.
         newuidmap, newgidmap: absolute paths; used when the maps have ranges.
+        stop_timeout_s: seconds from the terminal's end to the container's.
         shadow_cgroups: the host is hybrid and the runtime must see the v2 tree alone.
     """
 
@@ -43,6 +44,7 @@ class Launch(NamedTuple):
     shadow_cgroups: bool = False
     terminal: bool = False
     interactive: bool = False
+    stop_timeout_s: int = 10
 
 
 class Inside(NamedTuple):
