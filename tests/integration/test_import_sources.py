@@ -44,8 +44,16 @@ def layout(tree: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     run("umoci", "init", "--layout", path)
     run("umoci", "new", "--image", f"{path}:v1")
     run("umoci", "unpack", "--image", f"{path}:v1", root / "bundle")
-    run("tar", "-C", tree, "--xattrs", "-cf", root / "tree.tar", ".")
-    run("tar", "-C", root / "bundle/rootfs", "--xattrs", "-xpf", root / "tree.tar")
+    run("tar", "-C", tree, "--xattrs", "--xattrs-include=*", "-cf", root / "tree.tar", ".")
+    run(
+        "tar",
+        "-C",
+        root / "bundle/rootfs",
+        "--xattrs",
+        "--xattrs-include=*",
+        "-xpf",
+        root / "tree.tar",
+    )
     run("umoci", "repack", "--image", f"{path}:v1", root / "bundle")
     shutil.rmtree(root / "bundle")
     run("umoci", "unpack", "--image", f"{path}:v1", root / "bundle")
@@ -150,7 +158,7 @@ def test_a_root_file_systems_tar_is_read_however_it_is_compressed(
     if shutil.which(program.split(maxsplit=1)[0]) is None:
         pytest.skip(f"{program.split(maxsplit=1)[0]} is not installed")
     tar = tmp_path / "rootfs.tar"
-    run("tar", "-C", tree, "--xattrs", "--sparse", "-cf", tar, ".")
+    run("tar", "-C", tree, "--xattrs", "--xattrs-include=*", "--sparse", "-cf", tar, ".")
     packed = tmp_path / "packed"
     packed.write_bytes(run(*program.split(), tar))
     check(import_image(str(packed), "tar", store=store), tree, tmp_path)
@@ -160,7 +168,7 @@ def test_standard_input_is_read_as_a_root_file_system(
     tree: Path, store: StoreLayout, tmp_path: Path
 ) -> None:
     with subprocess.Popen(
-        ["tar", "-C", tree, "--xattrs", "-c", "."], stdout=subprocess.PIPE
+        ["tar", "-C", tree, "--xattrs", "--xattrs-include=*", "-c", "."], stdout=subprocess.PIPE
     ) as tar:
         done = subprocess.run(
             [sys.executable, "-c", "from sampan.cli.main import main; raise SystemExit(main())",

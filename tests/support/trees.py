@@ -4,6 +4,7 @@ import contextlib
 import os
 import random
 import stat
+import struct
 import subprocess
 from pathlib import Path
 
@@ -37,6 +38,11 @@ def make_tree(root: Path, *, megabytes: int = 1, seed: int = 1, nodes: bool = Tr
             os.mknod(root / "dev/null", stat.S_IFCHR | 0o666, os.makedev(1, 3))
     with contextlib.suppress(OSError):
         os.setxattr(root / "etc/passwd", "user.note", b"value")
+    with contextlib.suppress(OSError):
+        # cap_net_bind_service+ep, VFS_CAP_REVISION_2
+        value = struct.pack("<IIIII", 0x02000001, 1 << 10, 0, 0, 0)
+        os.setxattr(root / "bin/program", "security.capability", value)
+    (root / os.fsdecode(b"var/caf\xe9")).write_bytes(b"a name that is no text")
     for path in [*root.rglob("*"), root]:
         os.utime(path, (1_600_000_000, 1_600_000_000), follow_symlinks=False)
     return root
