@@ -1,0 +1,44 @@
+"""``sampan logs``: what a detached container printed."""
+
+import argparse
+import sys
+import time
+
+from sampan.cli.option_values import parse_number
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the options."""
+    add = parser.add_argument
+    add("-f", "--follow", action="store_true", help="go on until the container ends")
+    add("-t", "--timestamps", action="store_true", help="show when each line came")
+    add("-n", "--tail", default="all", metavar="NUMBER", help="only so many lines from the end")
+    add("--since", metavar="TIME", help="only lines from then on: a time, or a duration ago (10m)")
+    add("--until", metavar="TIME", help="only lines before: a time, or a duration ago")
+    add("name", metavar="CONTAINER", help="name or id")
+
+
+def main(arguments: argparse.Namespace) -> int:
+    """Print the container's standard output on ours, its standard error on ours.
+
+    Raises:
+        SampanError: no such container, or it has no log.
+    """
+    from sampan.engines.native import logs, state
+
+    now = time.time()
+    selection = logs.Selection(
+        None if arguments.tail == "all" else parse_number("--tail", arguments.tail, 0),
+        logs.parse_moment("--since", arguments.since, now) if arguments.since else None,
+        logs.parse_moment("--until", arguments.until, now) if arguments.until else None,
+    )
+    streams = {"stdout": sys.stdout.buffer, "stderr": sys.stderr.buffer}
+    record = state.load_record(arguments.name)
+    for line in logs.read_log(record, selection, follow=arguments.follow):
+        stream = streams.get(line.stream, sys.stdout.buffer)
+        if arguments.timestamps and line.begins:
+            stream.write(f"{line.stamp} ".encode())
+        stream.write(line.text)
+        # Line by line, so that the two streams meet in the order in which they were written.
+        stream.flush()
+    return 0

@@ -1,0 +1,186 @@
+"""Another process in a running container: into its outer namespaces, then the runtime's ``exec``.
+
+The container's own config.json is the pattern for the process (environment, limits, capabilities,
+security); the user's words change it. Rules: docker exec(1), runtime-spec config.md (process).
+"""
+
+import contextlib
+import json
+import os
+import stat
+from typing import Any, NamedTuple
+
+from sampan.engines.native import runtime as runtimes
+from sampan.engines.native.state import ContainerRecord
+from sampan.engines.native.users import resolve_user
+from sampan.errors import SampanError
+from sampan.kernel import libc
+from sampan.kernel.enter import join
+from sampan.kernel.forwarding import wait_forwarding
+
+_LARGEST_LISTING = 1 << 20
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+class ExecError(SampanError):
+    """The container cannot be entered."""
+
+    id = "exec"
+
+
+class ExecRequest(NamedTuple):
+    """What to run; empty = as the container's own process."""
+
+    arguments: tuple[str, ...]
+    environment: tuple[tuple[str, str], ...] = ()
+    user: str = ""
+    working_directory: str = ""
+    terminal: bool = False
+    interactive: bool = False
+    detach: bool = False
+
+
+def exec_in_container(record: ContainerRecord, request: ExecRequest) -> int:
+    """Run a process in the container; return its exit code (0 at once when detached).
+
+    This process ends up in the container's namespaces, so nothing else is to be done in it.
+
+    Raises:
+        SampanError: the container has ended, or the command cannot be started (126, 127).
+    """
+    runtime = runtimes.locate_runtime()
+    _enter_cgroups(record.pid)
+    kinds = libc.CLONE_NEWUSER | libc.CLONE_NEWNS | libc.CLONE_NEWPID
+    if record.network != "host":
+        kinds |= libc.CLONE_NEWNET
+    try:
+        join(record.pid, kinds)
+    except OSError as error:
+        raise ExecError(
+            f"cannot enter container {record.name}",
+            evidence=f"{error.strerror} (process {record.pid})",
+            remedy="sampan ps shows whether it still runs",
+        ) from error
+    process = plan_exec(_read_process(record.bundle), request, *_read_listings(record.bundle))
+    log = os.memfd_create("runtime-log", 0)
+    document = os.memfd_create("process", 0)
+    os.write(document, json.dumps(process).encode())
+    options = runtimes.runtime_options(runtime, record.crun_root, manages_cgroups=False)
+    words = [runtime.path, *options, "--log", f"/proc/self/fd/{log}", "exec"]
+    words += ["--process", f"/proc/self/fd/{document}"]
+    words += ["--detach"] if request.detach else []
+    child = os.fork()
+    if child == 0:
+        _become([*words, record.id], stdin=request.interactive and not request.detach)
+    code = wait_forwarding(child)
+    if code:
+        text = os.pread(log, 1 << 16, 0).decode(errors="replace")
+        failure = runtimes.explain_failure(runtime, text, request.arguments[0])
+        if failure is not None:
+            raise failure
+    return code
+
+
+def plan_exec(
+    process: dict[str, Any], request: ExecRequest, passwd: str, group: str
+) -> dict[str, Any]:
+    """``process`` for the runtime: the container's, changed by the request. Pure.
+
+    Raises:
+        SampanError: the container has no such user.
+    """
+    planned = {**process, "args": list(request.arguments), "terminal": request.terminal}
+    planned.pop("consoleSize", None)
+    environment = dict(line.partition("=")[::2] for line in process.get("env", ()))
+    if request.terminal:
+        environment.setdefault("TERM", "xterm")
+    if request.user:
+        user = resolve_user(request.user, passwd, group)
+        own = process.get("user", {})
+        extra = list(user.additional_gids) if own.get("additionalGids") is not None else []
+        planned["user"] = {**own, "uid": user.uid, "gid": user.gid, "additionalGids": extra}
+        sets = process.get("capabilities", {})
+        held = sets.get("bounding", []) if user.uid == 0 else []
+        planned["capabilities"] = {**sets, "effective": held, "permitted": held}
+        environment["HOME"] = user.home
+    environment.update(request.environment)
+    planned["env"] = [f"{name}={value}" for name, value in environment.items()]
+    if request.working_directory:
+        planned["cwd"] = request.working_directory
+    return planned
+
+
+def _become(words: list[str], *, stdin: bool) -> None:
+    import signal
+
+    from sampan.kernel.forwarding import TERMINAL_SIGNALS
+
+    try:
+        if not stdin:
+            os.dup2(os.open("/dev/null", os.O_RDONLY), 0)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, TERMINAL_SIGNALS | {signal.SIGCHLD})
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+        os.execv(words[0], words)  # noqa: S606 - an argument list
+    finally:
+        os._exit(127)
+
+
+def _enter_cgroups(pid: int) -> None:
+    """Move into the groups of the container's pid 1, so that its limits hold for us too."""
+    own = set(_read_lines("/proc/self/cgroup"))
+    for line in _read_lines(f"/proc/{pid}/cgroup"):
+        if line in own:
+            continue
+        _, controllers, path = line.split(":", 2)
+        tree = controllers.removeprefix("name=") if controllers else ""
+        for root in (
+            ("/sys/fs/cgroup/unified", "/sys/fs/cgroup")
+            if not tree
+            else (f"/sys/fs/cgroup/{tree}",)
+        ):
+            # An ordinary user may lack the right; the container's limits then bind it alone.
+            with contextlib.suppress(OSError), open(f"{root}{path}/cgroup.procs", "w") as stream:
+                stream.write("0")
+
+
+def _read_process(bundle: str) -> dict[str, Any]:
+    try:
+        with open(f"{bundle}/config.json", encoding="utf-8") as stream:
+            process: dict[str, Any] = json.load(stream)["process"]
+    except OSError as error:
+        raise ExecError(
+            "cannot read the container's config.json", evidence=f"{error.strerror}: {bundle}"
+        ) from error
+    return process
+
+
+def _read_listings(bundle: str) -> tuple[str, str]:
+    """Passwd and group of the container as they are now; no link of its tree is followed."""
+    try:
+        etc = os.open(f"{bundle}/rootfs/etc", _DIRECTORY)
+    except OSError:
+        return "", ""
+    try:
+        return _read_listing(etc, "passwd"), _read_listing(etc, "group")
+    finally:
+        os.close(etc)
+
+
+def _read_listing(directory: int, name: str) -> str:
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    try:
+        descriptor = os.open(name, flags, dir_fd=directory)
+    except OSError:
+        return ""
+    with os.fdopen(descriptor, "rb") as stream:
+        if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
+            return ""
+        return stream.read(_LARGEST_LISTING).decode(errors="surrogateescape")
+
+
+def _read_lines(path: str) -> list[str]:
+    try:
+        with open(path, encoding="utf-8") as stream:
+            return stream.read().splitlines()
+    except OSError:
+        return []
