@@ -13,11 +13,13 @@ import pytest
 
 from sampan.errors import SampanError
 from sampan.images.link import link_image
+from sampan.images.overlay import merge_layers
 from sampan.images.pack import pack_layer
 from sampan.images.pack_file import load_index
 from sampan.images.sif import locate_system_partition
 from sampan.images.squashfs import layout
 from sampan.images.squashfs.layout import SquashfsLimitError
+from sampan.images.squashfs.writer import write_squashfs
 from sampan.model.layer import Entry, EntryKind, PackIndex
 from support.layer_stacks import (
     CONFIG,
@@ -214,6 +216,23 @@ def test_an_image_without_any_file_of_its_own_mounts(tmp_path: Path) -> None:
     with Mounted(sif, tmp_path / "m") as point:
         assert (point / "proc").is_dir()
         assert stat.S_IMODE(os.stat(point).st_mode) == 0o755
+
+
+@pytest.mark.parametrize("names", [[], [b"pipe"]])
+def test_a_squashfs_without_any_content_mounts(tmp_path: Path, names: list[bytes]) -> None:
+    pipes = [entry(name, EntryKind.FIFO) for name in names]
+    root = merge_layers([PackIndex("zstd", DIGEST, DIGEST, 0, 0, pipes, [], [])])
+    image = tmp_path / "bare.squashfs"
+    with image.open("w+b") as stream:
+        length = write_squashfs(root, [], "zstd", stream.fileno(), 0)
+    assert image.stat().st_size == length
+    point = tmp_path / "m"
+    point.mkdir()
+    subprocess.run(["mount", "-o", "loop,ro", str(image), str(point)], check=True)
+    try:
+        assert os.listdir(os.fsencode(point)) == names
+    finally:
+        subprocess.run(["umount", str(point)], check=True)
 
 
 def test_the_root_directory_has_the_attributes_that_a_layer_gives_it(tmp_path: Path) -> None:

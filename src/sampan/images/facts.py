@@ -28,7 +28,7 @@ _LIBC_NAME = re.compile(rb"libc-(\d+\.\d+(?:\.\d+)?)\.so\Z")
 _LIBC_BANNER = re.compile(rb"GNU C Library [^\n]{0,200}release version (\d+\.\d+(?:\.\d+)?)")
 
 _DRIVER_LIBRARY = re.compile(
-    rb"lib(?:cuda|cudadebugger|nvcuvid|nvoptix|nvidia-[^/]*|vdpau_nvidia|glxserver_nvidia"
+    rb"lib(?:cuda|cudadebugger|nvcuvid|nvoptix|nvidia-(?!container)[^/]*|vdpau_nvidia|glxserver_nvidia"
     rb"|GL|GLX|GLX_[^/]*|GLdispatch|GLESv1_CM|GLESv1_CM_nvidia|GLESv2|GLESv2_nvidia|OpenGL"
     rb"|EGL|EGL_[^/]*|vulkan|OpenCL)\.so(?:\.[0-9.]+)?\Z"
 )

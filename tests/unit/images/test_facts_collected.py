@@ -127,6 +127,7 @@ def test_driver_and_vendor_neutral_libraries_are_listed_with_their_sizes() -> No
             "usr/lib/x86_64-linux-gnu/libcuda.so.550.54.15": b"12345",
             "usr/lib/x86_64-linux-gnu/libnvidia-ml.so.1": b"",
             "usr/lib/x86_64-linux-gnu/libEGL.so.1": b"egl",
+            "usr/lib/x86_64-linux-gnu/libnvidia-container.so.1": b"not of the driver either",
             "usr/lib/x86_64-linux-gnu/libcudart.so.12": b"not of the driver",
             "usr/local/nvidia/lib64/libcuda.so.1": b"old",
             "opt/libcuda.so.1": b"elsewhere",
