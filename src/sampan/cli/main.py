@@ -1,11 +1,16 @@
 """The ``sampan`` program: choose a command, import its module, map errors to exit codes."""
 
 import importlib
+import os
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from sampan.cli.table import COMMANDS
+from sampan.cli.table import COMMANDS, Command
 from sampan.errors import EXIT_OURS, SampanError
+
+if TYPE_CHECKING:
+    import argparse
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -31,13 +36,8 @@ def _run_command(name: str, words: list[str]) -> int:
         hint = f"did you mean: sampan {near[0]}" if near else "sampan --help lists the commands"
         print(f"error[usage]: no command {name!r}\n  remedy:   {hint}", file=sys.stderr)
         return EXIT_OURS
-    import argparse
-
     module = importlib.import_module(f"sampan.cli.{command.module}")
-    parser = argparse.ArgumentParser(
-        prog=f"sampan {name}", description=command.summary, allow_abbrev=False
-    )
-    parser.error = _refuse_usage  # type: ignore[method-assign,assignment]
+    parser = _make_parser(name, command)
     module.configure(parser)
     try:
         code: int = module.main(parser.parse_args(words))
@@ -54,6 +54,24 @@ def _run_command(name: str, words: list[str]) -> int:
         sys.stderr.close()
         return 141
     return code
+
+
+def _make_parser(name: str, command: Command) -> "argparse.ArgumentParser":
+    import argparse
+
+    # argparse asks gettext for each of its words, which imports locale and looks for catalogues;
+    # and it asks shutil for the terminal's width at each add_argument: 8 ms of every start.
+    argparse.__dict__["_"] = str
+    columns = os.environ.get("COLUMNS", "")
+    width = max(int(columns) - 2, 40) if columns.isdecimal() else 98
+    parser = argparse.ArgumentParser(
+        prog=f"sampan {name}",
+        description=command.summary,
+        allow_abbrev=False,
+        formatter_class=lambda prog: argparse.HelpFormatter(prog, width=width),
+    )
+    parser.error = _refuse_usage  # type: ignore[method-assign,assignment]
+    return parser
 
 
 def _refuse_usage(message: str) -> None:
