@@ -137,6 +137,12 @@ def _list_gpus(
                 " sudo nvidia-modprobe -c=0 -u creates the nodes"
             )
             continue
+        if answer is None and not os.access(node.host_path, os.R_OK | os.W_OK):
+            # NVML leaves such GPUs out by itself: a batch system's device cgroup, a group's mode.
+            warnings.append(
+                f"GPU {gpu.nvml_index} ({gpu.name}) is left out: {path} may not be used"
+            )
+            continue
         dri = find_dri_nodes(dev_root, sys_root, gpu.pci_bus_id, node_stat)
         gpus.append(
             Gpu(

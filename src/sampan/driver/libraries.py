@@ -45,7 +45,7 @@ def known_directories(machine: str) -> tuple[str, ...]:
         "/lib64", f"/lib/{arch}", f"/lib/{arch}/nvidia/current",
         "/usr/local/nvidia/lib64", "/usr/local/nvidia/lib",
         "/usr/lib64/nvidia", "/usr/lib/nvidia", "/usr/lib", "/lib",
-        "/run/opengl-driver/lib", "/usr/lib/wsl/lib",
+        "/run/opengl-driver/lib",
     )  # fmt: skip
     if machine not in COMPAT_MACHINE:
         return native

@@ -35,6 +35,7 @@ def call_isolated(function: Callable[[], bytes], *, timeout_s: float) -> bytes:
         warnings.simplefilter("ignore", DeprecationWarning)
         child = os.fork()
     if child == 0:
+        os.close(reading)
         _run_child(function, writing)
     os.close(writing)
     try:
