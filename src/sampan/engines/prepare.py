@@ -12,6 +12,7 @@ from typing import NamedTuple
 from sampan.engines.driver_import import prepare_import
 from sampan.engines.native import state, trace
 from sampan.engines.native.bundle import HostAbilities, build_config
+from sampan.engines.native.capabilities import choose_capabilities
 from sampan.engines.native.cgroup_choice import choose_cgroups
 from sampan.engines.native.filesystems import anonymous_volumes
 from sampan.engines.native.host import look_at_host, plan_user_namespace
@@ -23,6 +24,7 @@ from sampan.engines.native.process import DEFAULT_PATH, plan_process
 from sampan.engines.native.rootfs import FILES, RootfsPlan
 from sampan.engines.native.runtime import locate_runtime, runtime_options
 from sampan.engines.native.seccomp import load_security
+from sampan.engines.native.security import parse_security_options
 from sampan.engines.native.users import resolve_user
 from sampan.engines.native.writable_layer import make_writable_directory
 from sampan.errors import SampanError
@@ -106,13 +108,21 @@ def prepare(spec: ContainerSpec) -> Prepared:
     cgroup_choice = choose_cgroups(spec, host, runtime, container_id)
     # Whoever can make device nodes must not be able to open them all.
     unguarded = frozenset() if cgroup_choice.guards_devices or maps else frozenset(("MKNOD",))
-    abilities = HostAbilities(
-        maps,
-        host.capabilities - unguarded,
-        host.may_raise_limits,
-        cgroup_choice.view,
-        bool(cgroup_choice.runtime_path),
+    capabilities, missing = choose_capabilities(
+        spec.cap_add, spec.cap_drop, host.capabilities - unguarded
     )
+    if missing:
+        warnings += (f"--cap-add {','.join(missing)}: not among the rights of this process",)
+    abilities = HostAbilities(
+        maps, host.may_raise_limits, cgroup_choice.view, bool(cgroup_choice.runtime_path)
+    )
+    security = load_security(
+        parse_security_options(spec.security_options),
+        capabilities,
+        host.linux,
+        compiled=runtime.kind == "crun",
+    )
+    trace.mark("seccomp")
     bundle = build_config(
         spec,
         image,
@@ -120,7 +130,8 @@ def prepare(spec: ContainerSpec) -> Prepared:
         user,
         driver.plan,
         abilities,
-        load_security(spec.security_options, host, runtime),
+        security,
+        capabilities,
         hostname=hostname,
         cgroup_path=cgroup_choice.runtime_path,
         file_sources={

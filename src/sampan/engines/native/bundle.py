@@ -6,7 +6,6 @@ and our own limits; what the host can do comes in as ``HostAbilities``.
 
 from typing import Any, NamedTuple
 
-from sampan.engines.native.capabilities import choose_capabilities
 from sampan.engines.native.devices import add_devices, default_rules
 from sampan.engines.native.filesystems import MASKED_PATHS, READ_ONLY_PATHS, plan_mounts
 from sampan.engines.native.process import Process
@@ -27,14 +26,12 @@ class HostAbilities(NamedTuple):
 
     Attributes:
         id_maps: None = real root.
-        capabilities: names that we could pass on.
         may_raise_limits: CAP_SYS_RESOURCE.
         cgroup_view: see ``filesystems.plan_mounts``.
         runtime_manages_cgroups: limits and device rules go into config.json.
     """
 
     id_maps: IdMaps | None
-    capabilities: frozenset[str]
     may_raise_limits: bool
     cgroup_view: str
     runtime_manages_cgroups: bool
@@ -56,6 +53,7 @@ def build_config(
     plan: ImportPlan,
     host: HostAbilities,
     security: SecurityOptions,
+    capabilities: tuple[str, ...],
     *,
     hostname: str,
     cgroup_path: str,
@@ -72,6 +70,7 @@ def build_config(
         plan: the driver import.
         host: what can be done here.
         security: --security-opt and the system call filter.
+        capabilities: of the container, without ``CAP_``.
         hostname: the container's.
         cgroup_path: ``linux.cgroupsPath``; empty when the runtime manages no cgroup.
         file_sources: where the plan's mounted files lie, by container path.
@@ -79,9 +78,6 @@ def build_config(
     """
     rootless = host.id_maps is not None
     rlimits, warnings = plan_rlimits(spec.ulimits, may_raise=host.may_raise_limits)
-    capabilities, missing = choose_capabilities(spec.cap_add, spec.cap_drop, host.capabilities)
-    if missing:
-        warnings += (f"--cap-add {','.join(missing)}: not among the rights of this process",)
     arguments = list(process.arguments)
     mounts = plan_mounts(
         spec,

@@ -9,7 +9,6 @@ from pid 1 before it becomes conmon, reads on conmon's sync pipe how that went, 
 import json
 import marshal
 import os
-import signal
 from typing import NoReturn
 
 from sampan.engines.native import launch, state
@@ -22,6 +21,7 @@ from sampan.engines.native.foreground import (
 from sampan.engines.native.launch_plan import Inside, Program
 from sampan.engines.prepare import Prepared
 from sampan.errors import EXIT_OURS, SampanError
+from sampan.kernel.enter import reset_signals
 from sampan.kernel.programs import find_executable
 
 LOG_FILE = "log"
@@ -105,7 +105,7 @@ def conmon_program(conmon: str, log_path: str, report: int) -> Program:
         os.environ["TMPDIR"] = inside.bundle
         for name in ("_OCI_STARTPIPE", "_OCI_ATTACHPIPE", "NOTIFY_SOCKET", "LISTEN_FDS"):
             os.environ.pop(name, None)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, launch.FORWARDED)
+        reset_signals()
         return _conmon_words(conmon, inside, log_path)
 
     return become_conmon

@@ -15,7 +15,7 @@ from sampan.engines.native.state import ContainerRecord
 from sampan.engines.native.users import resolve_user
 from sampan.errors import SampanError
 from sampan.kernel import libc
-from sampan.kernel.enter import join
+from sampan.kernel.enter import join, reset_signals
 from sampan.kernel.forwarding import wait_forwarding
 
 _LARGEST_LISTING = 1 << 20
@@ -111,15 +111,10 @@ def plan_exec(
 
 
 def _become(words: list[str], *, stdin: bool) -> None:
-    import signal
-
-    from sampan.kernel.forwarding import TERMINAL_SIGNALS
-
     try:
         if not stdin:
             os.dup2(os.open("/dev/null", os.O_RDONLY), 0)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, TERMINAL_SIGNALS | {signal.SIGCHLD})
-        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+        reset_signals()
         os.execv(words[0], words)  # noqa: S606 - an argument list
     finally:
         os._exit(127)

@@ -8,6 +8,7 @@ whole or not at all, and its modification time tells a later clean-up when it wa
 import contextlib
 import os
 
+from sampan.engines.native.cache import cache_directory
 from sampan.errors import SampanError
 from sampan.images.store import StoredImage
 from sampan.kernel.locks import locked
@@ -31,7 +32,7 @@ def unpack_image(stored: StoredImage, offset: int, *, has_program: bool) -> str:
     Raises:
         UnpackError: unsquashfs is not installed, or failed.
     """
-    cache = _cache_directory()
+    cache = cache_directory("unpacked")
     target = f"{cache}/{stored.digest.removeprefix('sha256:')}"
     if os.path.isdir(target):
         return target
@@ -73,13 +74,6 @@ def _unpack(program: str, image: str, offset: int, target: str, remedy: str) -> 
             remedy=remedy,
         )
     os.rename(temporary, target)
-
-
-def _cache_directory() -> str:
-    parent = os.environ.get("XDG_CACHE_HOME", "")
-    if not parent.startswith("/"):
-        parent = f"{os.path.expanduser('~')}/.cache"
-    return f"{parent}/sampan/unpacked"
 
 
 def _why_not_fuse(has_program: bool) -> str:
