@@ -70,6 +70,13 @@ def _our_rows(example: ExampleImage, work: Path) -> list[Row]:
             environment,
         ),
         Row(
+            "sampan import rootfs: (merged tar), zstd",
+            [sampan, "import", "-q", f"rootfs:{example.merged}", "bench:merged"],
+            empty,
+            empty,
+            environment,
+        ),
+        Row(
             "sampan import, layers packed before (link)",
             command("base"),
             fill_and_remove,
