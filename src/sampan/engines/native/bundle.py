@@ -128,6 +128,8 @@ def build_config(
     config = apply_plan(config, plan, file_sources=file_sources, bind_devices=rootless)
     if host.id_maps is not None:
         _fit_groups(config, user, plan, host.id_maps)
+        if host.id_maps.single and (user.uid, user.gid) != (0, 0):
+            _nest_user(config, user)
     rules: list[dict[str, Any]] = config["linux"]["resources"]["devices"]
     if host.runtime_manages_cgroups:
         config["linux"]["cgroupsPath"] = cgroup_path
@@ -169,6 +171,14 @@ def _fit_groups(config: dict[str, Any], user: User, plan: ImportPlan, maps: IdMa
     config["process"]["user"]["additionalGids"] = additional
     if plan.additional_gids and not maps.single:
         config.setdefault("annotations", {})["run.oci.keep_original_groups"] = "1"
+
+
+def _nest_user(config: dict[str, Any], user: User) -> None:
+    """Show our one id under the number that the image's USER has: a user namespace of its own."""
+    linux = config["linux"]
+    linux["namespaces"].append({"type": "user"})
+    linux["uidMappings"] = [{"containerID": user.uid, "hostID": 0, "size": 1}]
+    linux["gidMappings"] = [{"containerID": user.gid, "hostID": 0, "size": 1}]
 
 
 def _add_limits(resources: dict[str, Any], spec: ContainerSpec) -> None:
