@@ -1,5 +1,6 @@
 """The loader cache we write is understood by glibc itself: ldconfig lists it, ld.so obeys it."""
 
+import functools
 import itertools
 import os
 import shutil
@@ -10,8 +11,8 @@ import pytest
 
 from sampan.injection.ldcache import compare_names, merge_loader_cache, render_loader_cache
 from sampan.model.ldcache import FLAGS_BY_MACHINE, LoaderCache, LoaderEntry, parse_loader_cache
-from support.compiled import compile_c, compile_library
 from support.driver_host import make_elf
+from support.small_root import SmallRoot
 
 pytestmark = pytest.mark.integration
 FLAGS = FLAGS_BY_MACHINE.get(os.uname().machine, 0)
@@ -77,61 +78,13 @@ def test_merged_entries_are_listed_in_their_place(real_cache: bytes, tmp_path: P
         assert lines[0].endswith(f"=> /driver/{name}")
 
 
-PROGRAM = """
-#include <dlfcn.h>
-#include <stdio.h>
-int main(int argc, char **argv) {
-    for (int i = 1; i < argc; i++) {
-        void *library = dlopen(argv[i], RTLD_NOW);
-        int (*who)(void) = library ? (int (*)(void))dlsym(library, "who") : 0;
-        printf("%s %d\\n", argv[i], who ? who() : -1);
-    }
-    return 0;
-}
-"""
-
-
-class SmallRoot:
-    """A directory with a dynamic loader, a C library and a program that opens libraries."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        source = path / "program.c"
-        path.mkdir()
-        source.write_text(PROGRAM)
-        program = compile_c(source, path / "program")
-        listed = subprocess.run(["ldd", program], capture_output=True, text=True, check=True)
-        for word in listed.stdout.split():
-            if word.startswith("/"):
-                copy = path / word.lstrip("/")
-                copy.parent.mkdir(parents=True, exist_ok=True)
-                shutil.copy(word, copy)
-        (path / "etc").mkdir(exist_ok=True)
-
-    def add_library(self, place: str, number: int) -> None:
-        source = self.path / "library.c"
-        source.write_text(f"int who(void) {{ return {number}; }}")
-        target = self.path / place.lstrip("/")
-        target.parent.mkdir(parents=True, exist_ok=True)
-        compile_library(source, target, target.name)
-
-    def write_cache(self, cache: LoaderCache) -> None:
-        (self.path / "etc/ld.so.cache").write_bytes(render_loader_cache(cache))
-
-    def open_libraries(self, *names: str) -> list[str]:
-        command = ["chroot", self.path, "/program", *names]
-        if os.geteuid() != 0:
-            command = ["unshare", "--map-root-user", *command]
-        done = subprocess.run(command, capture_output=True, text=True)
-        if "unshare failed" in done.stderr or "cannot change root" in done.stderr:
-            pytest.skip(f"no chroot here: {done.stderr.strip()}")
-        assert done.returncode == 0, done.stderr
-        return done.stdout.splitlines()
-
-
 @pytest.fixture
 def small_root(tmp_path: Path) -> SmallRoot:
     return SmallRoot(tmp_path / "root")
+
+
+def write_cache(root: SmallRoot, cache: LoaderCache) -> None:
+    (root.path / "etc/ld.so.cache").write_bytes(render_loader_cache(cache))
 
 
 def entry(name: str, directory: str) -> LoaderEntry:
@@ -143,10 +96,10 @@ def test_a_program_opens_the_drivers_library_before_the_images(small_root: Small
     small_root.add_library("/driver/libcuda.so.1", 2)
     small_root.add_library("/image/libother.so.3", 3)
     image = LoaderCache((entry("libother.so.3", "/image"), entry("libcuda.so.1", "/image")))
-    small_root.write_cache(image)
-    assert small_root.open_libraries("libcuda.so.1") == ["libcuda.so.1 1"]
-    small_root.write_cache(merge_loader_cache(image, [entry("libcuda.so.1", "/driver")]))
-    assert small_root.open_libraries("libcuda.so.1", "libother.so.3") == [
+    write_cache(small_root, image)
+    assert small_root.run("libcuda.so.1") == ["libcuda.so.1 1"]
+    write_cache(small_root, merge_loader_cache(image, [entry("libcuda.so.1", "/driver")]))
+    assert small_root.run("libcuda.so.1", "libother.so.3") == [
         "libcuda.so.1 2",
         "libother.so.3 3",
     ]
@@ -159,25 +112,19 @@ def test_every_library_of_a_big_cache_is_found(small_root: SmallRoot) -> None:
     fillers = sorted(
         (entry(f"lib{stem}{number}.so.{number % 13}", "/image")
          for stem in ("a", "cuda", "nvidia-", "z") for number in range(200)),
-        key=lambda one: sort_key(one.name),
+        key=lambda one: functools.cmp_to_key(compare_names)(one.name),
         reverse=True,
     )  # fmt: skip
     merged = merge_loader_cache(
         LoaderCache(tuple(fillers)), [entry(name, "/driver") for name in names]
     )
-    small_root.write_cache(merged)
-    assert small_root.open_libraries(*names) == [f"{name} {n}" for n, name in enumerate(names)]
-
-
-def sort_key(name: bytes) -> object:
-    import functools
-
-    return functools.cmp_to_key(compare_names)(name)
+    write_cache(small_root, merged)
+    assert small_root.run(*names) == [f"{name} {n}" for n, name in enumerate(names)]
 
 
 def test_a_cache_entry_whose_file_is_missing_leads_on_to_the_default_directory(
     small_root: SmallRoot,
 ) -> None:
     small_root.add_library("/usr/lib/libcuda.so.1", 7)
-    small_root.write_cache(LoaderCache((entry("libcuda.so.1", "/nowhere"),)))
-    assert small_root.open_libraries("libcuda.so.1") == ["libcuda.so.1 7"]
+    write_cache(small_root, LoaderCache((entry("libcuda.so.1", "/nowhere"),)))
+    assert small_root.run("libcuda.so.1") == ["libcuda.so.1 7"]
