@@ -55,7 +55,7 @@ def _bars() -> Iterator[Tell]:
 
     console = Console(stderr=True)
     with Progress(
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         DownloadColumn(),
         TransferSpeedColumn(),
@@ -75,13 +75,17 @@ def _bars() -> Iterator[Tell]:
                 case "layer":
                     progress.update(task_of(event), completed=event.done)
                 case "packed":
-                    known = event.total or progress.tasks[task_of(event)].completed or 1
-                    progress.update(task_of(event), completed=known, total=known)
+                    task = task_of(event)
+                    # What came through a pipe has its size only now.
+                    known = event.total or progress.tasks[task].completed or 1
+                    progress.update(task, completed=known, total=known)
                 case "present":
-                    progress.console.print(f"{event.text}: already there", style="dim")
+                    progress.console.print(
+                        f"{event.text}: already there", style="dim", markup=False
+                    )
                 case "link":
-                    progress.console.print("linking the image", style="dim")
+                    progress.console.print("linking the image", style="dim", markup=False)
                 case "warning":
-                    progress.console.print(f"warning: {event.text}", style="yellow")
+                    progress.console.print(f"warning: {event.text}", style="yellow", markup=False)
 
         yield tell
