@@ -3,6 +3,7 @@
 import gzip
 import hashlib
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -26,11 +27,13 @@ class ExampleImage(NamedTuple):
     """An OCI layout with the tags ``base`` and ``derived`` (a small layer on top).
 
     Attributes:
+        single: a layout with the base alone, for apptainer, which takes no tag.
         archive: the base as an oci-archive, for podman load.
         merged: the base's tree as one uncompressed tar, for mksquashfs.
     """
 
     layout: Path
+    single: Path
     archive: Path
     merged: Path
     description: str
@@ -38,7 +41,9 @@ class ExampleImage(NamedTuple):
 
 def make_images(root: Path) -> ExampleImage:
     """Make the layout, or find it made."""
-    example = ExampleImage(root / "layout", root / "base.oci.tar", root / "merged.tar", "")
+    example = ExampleImage(
+        root / "layout", root / "single", root / "base.oci.tar", root / "merged.tar", ""
+    )
     facts = root / "facts.json"
     if not facts.exists():
         shutil.rmtree(root, ignore_errors=True)
@@ -46,6 +51,13 @@ def make_images(root: Path) -> ExampleImage:
         print("making the image (once, some minutes)", file=sys.stderr, flush=True)
         with tempfile.TemporaryDirectory(dir=root) as scratch:
             _make(example, Path(scratch), facts)
+    if not example.single.exists():
+        shutil.copytree(example.layout, example.single, copy_function=os.link)
+        index = example.single / "index.json"
+        document = json.loads(index.read_text())
+        document["manifests"] = document["manifests"][:1]
+        index.unlink()
+        index.write_text(json.dumps(document))
     known = json.loads(facts.read_text())
     return example._replace(
         description=f"{known['layers']} layers, {known['compressed'] / 1e6:.0f} MB gzip, "

@@ -161,7 +161,7 @@ def _apptainer_rows(example: ExampleImage, work: Path, program: Sequence[str]) -
     }
 
     def command(*options: str) -> list[str]:
-        words = ["build", *options, str(target / "out.sif"), f"oci:{example.layout}:base"]
+        words = ["build", *options, str(target / "out.sif"), f"oci:{example.single}"]
         return [*program, *words]
 
     zstd = "-comp zstd -Xcompression-level 3"

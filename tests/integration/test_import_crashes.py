@@ -110,6 +110,30 @@ def test_a_killed_import_leaves_only_names_that_the_prune_sweeps(
     assert sorted(files) == ["names.lock", "store.lock"]
 
 
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_an_interrupted_import_cleans_up(
+    tmp_path: Path, store: StoreLayout, number: int, code: int
+) -> None:
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    command = "from sampan.cli.main import main; raise SystemExit(main())"
+    with (
+        subprocess.Popen(
+            [sys.executable, "-c", command, "import", "-q", str(fifo), "a"],
+            env={**ENVIRONMENT, "SAMPAN_STORE": store.root},
+        ) as process,
+        fifo.open("wb") as stream,
+    ):
+        stream.write(NOISE[0][: 5 << 20])
+        stream.flush()
+        while not list(Path(store.root).rglob(".tmp-*")):
+            assert process.poll() is None
+        process.send_signal(number)
+        assert process.wait() == code
+    assert not list(Path(store.root).rglob(".tmp-*"))
+    assert visible(store) == (0, 0)
+
+
 def test_a_killed_worker_fails_the_import_and_leaves_nothing_visible(
     layout: Path, store: StoreLayout
 ) -> None:

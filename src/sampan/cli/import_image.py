@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import signal
 import sys
 
 from sampan.images.store_layout import COMPRESSIONS
@@ -66,6 +67,8 @@ def main(arguments: argparse.Namespace) -> int:
     from sampan.images.store_layout import locate_store
     from sampan.model.image import parse_platform
 
+    # A job's end or a timeout comes as SIGTERM: unwind, so that no half-written gigabytes stay.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     limits = DEFAULT_LIMITS
     if arguments.max_ratio is not None:
         limits = limits._replace(max_ratio=arguments.max_ratio)
