@@ -27,7 +27,9 @@ COMMANDS: dict[str, Command] = {
     "wait": Command("wait", "wait for containers to end and print their exit codes", "Containers"),
     "rm": Command("rm", "remove ended containers", "Containers"),
     "inspect": Command("inspect", "show all that is known of containers or images", "Containers"),
-    "import": Command("import_image", "make an image from an archive, layout or directory", "Images"),
+    "import": Command(
+        "import_image", "make an image from an archive, layout or directory", "Images"
+    ),
     "images": Command("images", "list the images in the store", "Images"),
     "rmi": Command("rmi", "remove image names and the files only they used", "Images"),
     "prune": Command("prune", "free what no image needs", "Images"),
