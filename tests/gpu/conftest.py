@@ -28,7 +28,7 @@ def debian_rootfs(tmp_path_factory: pytest.TempPathFactory) -> Path:
         return BUNDLED_IMAGE
     target = tmp_path_factory.mktemp("rootfs") / "debian.tar"
     subprocess.run(
-        ["mmdebstrap", "--quiet", "--variant=minbase", "--include=python3-minimal", "bookworm",
+        ["mmdebstrap", "--quiet", "--variant=minbase", "--include=python3", "bookworm",
          str(target)],
         check=True,
     )  # fmt: skip

@@ -33,13 +33,17 @@ def list_prefixes(library_directories: Sequence[str]) -> tuple[str, ...]:
 
 
 def find_binaries(root: Root, prefixes: Sequence[str]) -> tuple[DriverFile, ...]:
-    """The driver's programs, each the first of its name that is a regular executable file."""
+    """The driver's programs, each the first of its name that is an ELF executable.
+
+    A script of that name is a wrapper around the program (seen on an H200 host whose driver lies in
+    ``/usr/local/nvidia``); in a container it would look for what is not there.
+    """
     places = (*PROGRAM_DIRECTORIES, *(f"{prefix}/bin" for prefix in prefixes))
     found = []
     for name, capabilities in BINARIES.items():
         for place in places:
             host_path = root.host_path(root.resolve(f"{place}/{name}"))
-            if _is_regular(host_path, executable=True):
+            if _is_program(host_path):
                 found.append(
                     DriverFile(name, host_path, capabilities, root.host_path(place), "/usr/bin")
                 )
@@ -124,11 +128,19 @@ def find_sockets(root: Root) -> tuple[DriverFile, ...]:
     return tuple(found)
 
 
-def _is_regular(host_path: str, *, executable: bool = False) -> bool:
+def _is_regular(host_path: str) -> bool:
     try:
         status = os.lstat(host_path)
     except OSError:
         return False
-    if not stat.S_ISREG(status.st_mode) or status.st_size == 0:
+    return stat.S_ISREG(status.st_mode) and status.st_size > 0
+
+
+def _is_program(host_path: str) -> bool:
+    if not _is_regular(host_path) or not os.access(host_path, os.X_OK):
         return False
-    return not executable or bool(status.st_mode & 0o111)
+    try:
+        with open(host_path, "rb") as stream:
+            return stream.read(4) == b"\x7fELF"
+    except OSError:
+        return False

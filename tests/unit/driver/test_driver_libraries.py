@@ -69,6 +69,15 @@ def test_debians_current_directory_and_its_absolute_alternatives_are_followed(
     assert any(file.name == "nvoptix.bin" for file in inventory.configurations)
 
 
+def test_a_wrapper_script_is_not_taken_for_the_drivers_program(tmp_path: Path) -> None:
+    host = make_h200_host(tmp_path)
+    host.add_file(
+        "/usr/bin/nvidia-smi", b"#!/bin/sh\nexec /usr/local/nvidia/bin/nvidia-smi\n", 0o755
+    )
+    smi = next(binary for binary in host.take().binaries if binary.name == "nvidia-smi")
+    assert host.inner(smi.host_path) == "/usr/local/nvidia/bin/nvidia-smi"
+
+
 @pytest.mark.parametrize(
     ("directory", "machine"),
     [
