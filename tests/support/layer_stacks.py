@@ -9,7 +9,7 @@ import shutil
 import stat
 import subprocess
 import tarfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -80,6 +80,7 @@ def link_tars(
     config: dict | None = None,
     compression: str = "zstd",
     name: str = "image.sif",
+    warn: Callable[[str], None] = lambda _: None,
 ) -> tuple[Path, ImageFacts]:
     """Pack and link layers; everything is written below ``directory``."""
     packs = []
@@ -100,6 +101,7 @@ def link_tars(
         digest=DIGEST,
         reference="docker.io/library/test:latest",
         compression=compression,
+        warn=warn,
     )
     return target, facts
 

@@ -226,6 +226,7 @@ class _Import:
             digest=digest,
             reference=str(self._reference),
             compression=compression,
+            warn=lambda text: self._tell(ImportEvent("warning", text)),
         )
         write_atomic(Path(self._store.image_file(digest, "config.json")), config)
         write_atomic(Path(self._store.image_file(digest, "facts.json")), dump_facts(facts))

@@ -8,7 +8,7 @@ Same packs, configuration and names give the same bytes.
 import contextlib
 import gc
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any, ClassVar
@@ -43,6 +43,7 @@ def link_image(
     digest: str,
     reference: str = "",
     compression: str = "zstd",
+    warn: Callable[[str], None] = lambda _: None,
 ) -> ImageFacts:
     """Write the image at ``target`` and say what a run must know of it.
 
@@ -53,6 +54,7 @@ def link_image(
         digest: the image's identity, ``sha256:<hex>``.
         reference: the image's name, for its labels.
         compression: ``zstd`` or ``gzip``, of the whole squashfs.
+        warn: called with what a user should know of the layers (see ``Merger.warnings``).
 
     Raises:
         LinkError: the configuration is no JSON object, or a pack has another compression.
@@ -62,7 +64,7 @@ def link_image(
         OSError: reading or writing failed.
     """
     with _collector_paused():
-        return _link(packs, config, target, digest, reference, compression)
+        return _link(packs, config, target, digest, reference, compression, warn)
 
 
 def _link(
@@ -72,6 +74,7 @@ def _link(
     digest: str,
     reference: str,
     compression: str,
+    warn: Callable[[str], None],
 ) -> ImageFacts:
     document = _parse_config(config)
     image = parse_image_config(document)
@@ -84,6 +87,8 @@ def _link(
                 remedy="import the image again",
             )
         merger.apply(pack)
+    for warning in merger.warnings:
+        warn(warning)
     generated = plan_generated_layer(merger.root, image, reference=reference)
     generated_pack, generated_data = pack_generated(generated, compression)
     merger.apply(generated_pack)

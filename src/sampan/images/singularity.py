@@ -108,18 +108,20 @@ def plan_generated_layer(root: Node, config: ImageConfig, *, reference: str) -> 
         existing = root.children.get(name)
         if existing is None or existing.entry.link.lstrip(b"/").startswith(_HOME):
             paths.append(GeneratedPath(name, EntryKind.SYMLINK, 0o777, link=target))
-    paths += [_directory(path, mode) for path, mode in _BIND_DIRECTORIES if _is_free(root, path)]
-    paths += [_file(path, b"", 0o644) for path in _BIND_FILES if _is_free(root, path)]
     enroot = {
         b"etc/rc": (_enroot_rc(config), 0o755),
         b"etc/environment": (_enroot_environment(config.environment), 0o644),
         b"etc/fstab": (b"", 0o644),
     }
-    paths += [
-        _file(path, content, mode)
-        for path, (content, mode) in enroot.items()
-        if _is_free(root, path)
+    wanted = [
+        *(_directory(path, mode) for path, mode in _BIND_DIRECTORIES),
+        *(_file(path, b"", 0o644) for path in _BIND_FILES),
+        *(_file(path, content, mode) for path, (content, mode) in enroot.items()),
     ]
+    for item in wanted:
+        free = _find_free(root, item.path)
+        if free is not None:
+            paths.append(item._replace(path=free))
     return paths
 
 
@@ -145,19 +147,24 @@ def as_bytes(text: str) -> bytes:
         return text.encode("utf-8", "surrogatepass")
 
 
-def _is_free(root: Node, path: bytes) -> bool:
-    """Whether ``path`` may be made: nothing is there, and nothing else than a directory above."""
-    if resolve(root, path).node is not None or resolve(root, path, follow_last=False).node:
-        return False
+def _find_free(root: Node, path: bytes) -> bytes | None:
+    """Where ``path`` may be made: nothing is there, and nothing else than a directory above.
+
+    Returns:
+        its real path, since a layer's path through a link would hide the link; None when taken.
+    """
+    place = resolve(root, path)
+    if place.node is not None or resolve(root, path, follow_last=False).node is not None:
+        return None
     above = path.rpartition(b"/")[0]
     while above:
         node = resolve(root, above).node
         if node is not None:
-            return node.children is not None
+            return None if node.children is None else place.path[1:]
         if resolve(root, above, follow_last=False).node is not None:
-            return False
+            return None
         above = above.rpartition(b"/")[0]
-    return True
+    return place.path[1:]
 
 
 def _directory(path: bytes, mode: int = 0o755) -> GeneratedPath:

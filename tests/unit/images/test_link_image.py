@@ -61,6 +61,14 @@ def test_the_sif_carries_the_run_part_of_the_configuration(tmp_path: Path) -> No
     assert os.access(sif, os.X_OK)
 
 
+def test_a_link_that_a_layer_hides_is_told_to_whoever_links(tmp_path: Path) -> None:
+    lower = make_tar([Item("usr/lib/f"), Item("lib", "symlink", link="usr/lib")])
+    told: list[str] = []
+    link_tars(tmp_path, [lower, make_tar([Item("lib/g")])], warn=told.append)
+    assert len(told) == 1
+    assert "hides the link lib -> usr/lib with a directory" in told[0]
+
+
 def test_layers_of_another_compression_are_refused(tmp_path: Path) -> None:
     with pytest.raises(LinkError, match="packed with gzip, the image wants zstd"):
         link_image(

@@ -6,7 +6,7 @@ import tracemalloc
 import pytest
 
 from sampan.images.limits import LayerError
-from sampan.images.overlay import merge_layers
+from sampan.images.overlay import Merger, merge_layers
 from sampan.images.tree import Node, number_inodes, resolve
 from sampan.model.layer import Entry, EntryKind, PackIndex
 
@@ -97,8 +97,23 @@ def test_a_removed_directory_comes_back_without_its_children() -> None:
     assert merged["d"].entry.mode == 0o755
 
 
-def test_whiteouts_of_what_is_not_there_do_nothing() -> None:
-    assert paths(layer(fifo("a")), layer(gone("no/such"), opaque("nowhere"), gone("a/b"))) == {"a"}
+def test_whiteouts_of_what_is_not_there_hide_nothing_but_have_their_parents() -> None:
+    below = layer(fifo("a"))
+    assert paths(below, layer(gone("b"), gone(".c"))) == {"a"}
+    assert paths(below, layer(gone("no/such"), opaque("nowhere"))) == {"a", "no", "nowhere"}
+
+
+def test_a_whiteout_below_a_file_of_a_lower_layer_makes_it_a_directory() -> None:
+    assert tree(layer(fifo("a")), layer(gone("a/b")))["a"].children == {}
+    assert tree(layer(fifo("a")), layer(opaque("a")))["a"].children == {}
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_a_whiteout_below_a_file_of_its_own_layer_leaves_the_file(first: bool) -> None:
+    upper = [gone("a/b"), fifo("a")]
+    merged = tree(layer(directory("a"), fifo("a/b")), layer(*upper[:: 1 if first else -1]))
+    assert set(merged) == {"a"}
+    assert merged["a"].children is None
 
 
 def test_a_file_replaces_a_directory_with_all_below_it() -> None:
@@ -142,16 +157,81 @@ def test_of_duplicates_the_last_counts() -> None:
 
 
 @pytest.mark.parametrize("target", ["usr/lib", "/usr/lib", "../../usr/lib", "./usr//lib/"])
-def test_a_parent_that_is_a_link_is_followed_inside_the_image(target: str) -> None:
+def test_a_parent_that_is_a_link_of_the_same_layer_is_followed_inside_the_image(
+    target: str,
+) -> None:
     merged = tree(
-        layer(directory("usr"), directory("usr/lib"), link("lib", target)),
-        layer(fifo("lib/foo"), directory("lib/sub"), fifo("lib/sub/bar")),
+        layer(directory("usr"), directory("usr/lib", mode=0o700), fifo("usr/lib/old")),
+        layer(link("lib", target), fifo("lib/foo"), directory("lib/sub"), fifo("lib/sub/bar")),
     )
-    assert set(merged) == {"usr", "usr/lib", "lib", "usr/lib/foo", "usr/lib/sub", "usr/lib/sub/bar"}
+    assert set(merged) == {
+        "usr", "usr/lib", "lib", "usr/lib/old", "usr/lib/foo", "usr/lib/sub", "usr/lib/sub/bar",
+    }  # fmt: skip
+    assert merged["usr/lib"].entry.mode == 0o700
 
 
-def test_a_whiteout_below_a_link_removes_where_the_link_leads() -> None:
-    assert paths(layer(*USR_MERGED), layer(gone("lib/old"))) == {"usr", "usr/lib", "lib"}
+@pytest.mark.parametrize("target", ["usr/lib", "/usr/lib", "no/where", "lib"])
+def test_a_parent_that_is_a_link_of_a_lower_layer_is_hidden_by_a_new_directory(
+    target: str,
+) -> None:
+    below = [*USR_MERGED[:-1], link("lib", target)]
+    merged = tree(layer(*below), layer(fifo("lib/foo"), directory("lib/sub")))
+    assert set(merged) == {"usr", "usr/lib", "usr/lib/old", "lib", "lib/foo", "lib/sub"}
+    made = merged["lib"].entry
+    assert (made.mode, made.uid, made.gid, made.mtime) == (0o755, 0, 0, 0)
+
+
+def test_a_link_of_the_same_layer_to_one_of_a_lower_layer_ends_there() -> None:
+    merged = paths(layer(*USR_MERGED), layer(link("way", "lib/sub"), fifo("way/foo")))
+    assert merged == {
+        "usr", "usr/lib", "usr/lib/old", "lib", "lib/sub", "lib/sub/foo", "way",
+    }  # fmt: skip
+
+
+def test_a_whiteout_below_a_link_of_a_lower_layer_hides_the_link_not_what_it_leads_to() -> None:
+    for upper in (gone("lib/old"), gone("lib/sub/deeper"), opaque("lib")):
+        merged = tree(layer(*USR_MERGED), layer(upper))
+        assert {"usr", "usr/lib", "usr/lib/old", "lib"} <= set(merged)
+        assert merged["lib"].children is not None
+        assert "lib/old" not in merged
+
+
+def test_a_whiteout_below_a_link_of_its_own_layer_removes_where_the_link_leads() -> None:
+    below = layer(*USR_MERGED)
+    assert "usr/lib/old" not in paths(below, layer(link("l", "usr/lib"), gone("l/old")))
+    assert "usr/lib/old" not in paths(below, layer(link("l", "usr/lib"), opaque("l")))
+
+
+def test_a_hidden_link_is_told_with_layer_path_and_target() -> None:
+    merger = Merger()
+    merger.apply(layer(*USR_MERGED, link("usr/lib64", "/usr/lib")))
+    upper = layer(fifo("lib/foo"), gone("usr/lib64/old"))
+    merger.apply(upper)
+    assert sorted(merger.warnings) == [
+        f"layer {upper.digest} hides the link {path} with a directory, as docker does"
+        for path in ("lib -> usr/lib", "usr/lib64 -> /usr/lib")
+    ]
+
+
+def test_a_link_that_its_layer_replaces_or_removes_by_name_is_no_surprise() -> None:
+    for upper in (
+        layer(fifo("lib/foo"), directory("lib")),
+        layer(fifo("lib/foo"), gone("lib")),
+        layer(fifo("lib")),
+        layer(link("lib", "usr/lib"), fifo("lib/foo")),
+    ):
+        merger = Merger()
+        merger.apply(layer(*USR_MERGED))
+        merger.apply(upper)
+        assert merger.warnings == []
+
+
+def test_a_layer_that_hides_thousands_of_links_is_told_in_a_few_lines() -> None:
+    merger = Merger()
+    merger.apply(layer(*(link(f"l{n}", "x") for n in range(3000))))
+    merger.apply(layer(*(fifo(f"l{n}/f") for n in range(3000))))
+    assert len(merger.warnings) == 6
+    assert "hides 2995 more links" in merger.warnings[-1]
 
 
 def test_a_directory_declared_at_a_link_replaces_the_link_alone() -> None:
@@ -169,16 +249,17 @@ def test_a_removed_link_is_not_followed_by_its_own_layer(first: bool) -> None:
 
 
 def test_a_link_to_nowhere_as_parent_gets_its_directory_made() -> None:
-    assert paths(layer(link("l", "no/where")), layer(fifo("l/a"))) == {
+    assert paths(layer(link("l", "no/where"), fifo("l/a"))) == {
         "l", "no", "no/where", "no/where/a",
     }  # fmt: skip
 
 
-def test_a_loop_of_links_is_refused_with_layer_and_entry() -> None:
+@pytest.mark.parametrize("last", [fifo("l/a"), gone("l/a"), opaque("l")])
+def test_a_loop_of_links_is_refused_with_layer_and_entry(last: Entry) -> None:
     with pytest.raises(LayerError) as caught:
-        merge_layers([layer(link("l", "m"), link("m", "l")), layer(fifo("l/a"))])
+        merge_layers([layer(link("l", "m"), link("m", "l"), last)])
     assert "sha256:layer-" in caught.value.evidence
-    assert "'l/a'" in caught.value.evidence
+    assert f"'{last.path.decode()}'" in caught.value.evidence
 
 
 def test_the_parents_of_a_link_replaced_in_the_same_layer_are_looked_up_again() -> None:
@@ -216,6 +297,22 @@ def test_hard_links_to_links_and_through_links() -> None:
     )
     assert merged["y"] is merged["d/x"]
     assert merged["f"] is merged["e"]
+
+
+def test_the_target_of_a_hard_link_is_found_through_links_of_any_layer() -> None:
+    below = layer(*USR_MERGED)
+    merged = tree(below, layer(hard("h", "lib/old"), link("way", "lib"), hard("i", "way/old")))
+    assert merged["h"] is merged["i"] is merged["usr/lib/old"]
+    assert merged["lib"].entry.link == b"usr/lib"
+    merged = tree(below, layer(directory("usr/lib"), fifo("usr/lib/new"), hard("h", "lib/new")))
+    assert merged["h"] is merged["usr/lib/new"]
+    merged = tree(below, layer(fifo("usr/lib/old", mode=0o600), hard("h", "lib/old")))
+    assert merged["h"] is merged["usr/lib/old"]
+
+
+def test_the_target_of_a_hard_link_is_found_where_its_layer_hides_it() -> None:
+    merged = tree(layer(*USR_MERGED), layer(fifo("lib/foo"), hard("lib/bar", "lib/old")))
+    assert merged["lib/bar"] is merged["usr/lib/old"]
 
 
 @pytest.mark.parametrize(

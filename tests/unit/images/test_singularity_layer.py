@@ -134,6 +134,17 @@ def test_nothing_that_the_image_has_is_touched() -> None:
     assert "etc/resolv.conf" in planned
 
 
+def test_what_is_added_below_a_link_of_the_image_lies_where_the_link_leads() -> None:
+    existing = [
+        GeneratedPath(b"data/var", EntryKind.DIRECTORY, 0o755),
+        GeneratedPath(b"var", EntryKind.SYMLINK, 0o777, link=b"data/var"),
+        GeneratedPath(b"etc", EntryKind.SYMLINK, 0o777, link=b"/data/etc"),
+    ]
+    planned = plan({}, existing)
+    assert "data/var/tmp" in planned
+    assert not {"var", "var/tmp", "etc", "etc/hosts"} & set(planned)
+
+
 def test_a_singularity_directory_of_the_image_is_replaced() -> None:
     existing = [
         GeneratedPath(b".singularity.d/env/95-old.sh", EntryKind.FILE, 0o755, b"exit 1"),
