@@ -5,6 +5,7 @@ import signal
 from collections.abc import Iterator
 
 import pytest
+
 from support.engine_host import ORDINARY_UID, USERS, EngineHost, engine_host
 
 pytestmark = pytest.mark.integration
