@@ -5,11 +5,12 @@ ends, and in the host's network namespace, where it opens its sockets. Rules: pa
 loopback of ``none`` and ``private`` is raised by pid 1 itself (``kernel/network.py``).
 """
 
+import fcntl
 import os
 
 from sampan.errors import SampanError
 from sampan.kernel import libc, mounts
-from sampan.kernel.enter import run_inside
+from sampan.kernel.enter import start_guarded
 from sampan.kernel.programs import find_executable
 from sampan.model.container import PublishedPort
 
@@ -74,10 +75,14 @@ def connect_private(pid: int, ports: tuple[PublishedPort, ...], directory: str) 
             evidence="not on PATH, nor in the system directories",
             remedy="sudo apt-get install passt    or --network host, or --network none",
         )
-    place = f"{directory}/netns"
+    place, gate = f"{directory}/netns", f"{directory}/network-ready"
     os.close(os.open(place, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
-    words = [pasta, *_arguments(ports, place, as_root=os.geteuid() == 0)]
-    said = os.memfd_create("pasta")
+    # pasta writes its "pid file" once the network works; a fifo turns that into an event.
+    os.mkfifo(gate, 0o600)
+    ready = os.open(gate, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    words = [pasta, "--foreground", "--pid", gate]
+    words += _arguments(ports, place, as_root=os.geteuid() == 0)
+    said = os.memfd_create("pasta", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
     null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
 
     def become_pasta() -> list[str]:
@@ -89,17 +94,35 @@ def connect_private(pid: int, ports: tuple[PublishedPort, ...], directory: str) 
         return words
 
     try:
-        kinds = libc.CLONE_NEWUSER | libc.CLONE_NEWPID
-        # In the background pasta's first process ends when the network works.
-        code = run_inside(pid, kinds, become_pasta, descriptors={0: null, 1: said, 2: said})
-        if code != 0:
+        guardian = start_guarded(
+            pid,
+            libc.CLONE_NEWUSER | libc.CLONE_NEWPID,
+            become_pasta,
+            descriptors={0: null, 1: said, 2: said},
+        )
+        if not _await_ready(ready, guardian):
+            code = os.waitstatus_to_exitcode(os.waitpid(guardian, 0)[1])
             text = os.pread(said, 1 << 16, 0).decode(errors="replace")
             raise _explain(text, code)
-    except OSError as error:
-        raise NetworkError("cannot start pasta", evidence=str(error)) from error
+        # What it may say later, nobody reads; it is not to fill the memory.
+        fcntl.fcntl(said, fcntl.F_ADD_SEALS, fcntl.F_SEAL_GROW)
     finally:
-        os.close(said)
-        os.close(null)
+        for descriptor in (ready, said, null):
+            os.close(descriptor)
+        os.unlink(gate)
+
+
+def _await_ready(ready: int, guardian: int) -> bool:
+    import select
+
+    pidfd = os.pidfd_open(guardian)
+    try:
+        select.select([ready, pidfd], [], [])
+        return bool(os.read(ready, 16))
+    except BlockingIOError:
+        return False
+    finally:
+        os.close(pidfd)
 
 
 def _arguments(ports: tuple[PublishedPort, ...], place: str, *, as_root: bool) -> list[str]:
