@@ -1,8 +1,8 @@
 """Running the real `sampan` in engine tests: a store with a small image, as root or another user.
 
-The ordinary user is a throw-away uid in a private mount namespace that has a /dev/fuse of mode 0666
-(the machine's own node stays as it is), lets that uid reach this interpreter, and, when asked,
-lends it a range of subordinate ids.
+The ordinary user is a throw-away uid in a private mount namespace that has /dev/fuse and
+/dev/net/tun of mode 0666 (the machine's own nodes stay as they are), lets that uid reach this
+interpreter, and, when asked, lends it a range of subordinate ids.
 """
 
 import contextlib
@@ -32,6 +32,10 @@ mount -t tmpfs -o mode=0755 tmpfs "$base/dev"
 if [ "$SAMPAN_TEST_FUSE" = open ]; then
   mknod -m 0666 "$base/dev/fuse" c 10 229
   mount --bind "$base/dev/fuse" /dev/fuse
+fi
+if [ -e /dev/net/tun ]; then
+  mknod -m 0666 "$base/dev/tun" c 10 200
+  mount --bind "$base/dev/tun" /dev/net/tun
 fi
 for hidden in $SAMPAN_TEST_HIDDEN; do
   top=${hidden%%:*}; inner=${hidden#*:}

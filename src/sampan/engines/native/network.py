@@ -5,6 +5,7 @@ ends, and in the host's network namespace, where it opens its sockets. Rules: pa
 loopback of ``none`` and ``private`` is raised by pid 1 itself (``kernel/network.py``).
 """
 
+import errno
 import fcntl
 import os
 
@@ -17,6 +18,15 @@ from sampan.model.container import PublishedPort
 _RESOLVER = "169.254.1.1"
 """What pasta answers as a name server in place of one on the host's own loopback."""
 
+_TUN = "/dev/net/tun"
+
+_PORT_REMEDIES = {
+    errno.EADDRINUSE: "choose another host port, or leave it out: -p CONTAINER_PORT",
+    errno.EACCES: "ports below 1024 are root's: choose a higher one, or "
+    "sudo sysctl -w net.ipv4.ip_unprivileged_port_start=80",
+    errno.EADDRNOTAVAIL: "ip address lists this host's addresses",
+}
+
 
 class NetworkError(SampanError):
     """The container's network cannot be made, or a port cannot be published."""
@@ -25,10 +35,12 @@ class NetworkError(SampanError):
 
 
 def assign_ports(ports: tuple[PublishedPort, ...]) -> tuple[PublishedPort, ...]:
-    """Choose a free host port where the user left it out."""
-    return tuple(
-        port if port.host_port else port._replace(host_port=_free_port(port)) for port in ports
-    )
+    """Choose a free host port where the user left it out.
+
+    Raises:
+        NetworkError: a port is in use, or not this user's to open, or the address not this host's.
+    """
+    return tuple(port._replace(host_port=_probe_port(port)) for port in ports)
 
 
 def describe_ports(ports: tuple[PublishedPort, ...]) -> tuple[str, ...]:
@@ -74,6 +86,12 @@ def connect_private(pid: int, ports: tuple[PublishedPort, ...], directory: str) 
             "pasta is needed for a network of the container's own",
             evidence="not on PATH, nor in the system directories",
             remedy="sudo apt-get install passt    or --network host, or --network none",
+        )
+    if not os.access(_TUN, os.R_OK | os.W_OK):
+        raise NetworkError(
+            "this user may not make a network of the container's own",
+            evidence=_describe_tun(),
+            remedy=f"sudo modprobe tun; sudo chmod 0666 {_TUN}    or --network host, or none",
         )
     place, gate = f"{directory}/netns", f"{directory}/network-ready"
     os.close(os.open(place, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
@@ -147,17 +165,6 @@ def _explain(text: str, code: int) -> NetworkError:
     # It complains of a missing system logger on its way.
     lines = [line for line in text.splitlines() if line and "to syslog" not in line]
     said = " | ".join(lines[-2:]) or f"exit code {code}"
-    lowered = said.lower()
-    if "address already in use" in lowered or "failed to bind" in lowered:
-        privileged = "permission denied" in lowered
-        return NetworkError(
-            "cannot publish a port",
-            evidence=said,
-            remedy="ports below 1024 are root's: choose a higher one, or "
-            "sudo sysctl -w net.ipv4.ip_unprivileged_port_start=80"
-            if privileged
-            else "choose another host port, or leave it out: -p CONTAINER_PORT",
-        )
     return NetworkError(
         "pasta cannot connect the container's network",
         evidence=said,
@@ -165,20 +172,33 @@ def _explain(text: str, code: int) -> NetworkError:
     )
 
 
-def _free_port(port: PublishedPort) -> int:
+def _describe_tun() -> str:
+    import stat
+
+    try:
+        return f"{_TUN} has mode {stat.filemode(os.stat(_TUN).st_mode)}"
+    except OSError as error:
+        return f"{_TUN}: {error.strerror}"
+
+
+def _probe_port(port: PublishedPort) -> int:
+    """Bind the port for a moment: pasta itself keeps silent about ports it cannot have."""
     import _socket
 
     family = _socket.AF_INET6 if ":" in port.address else _socket.AF_INET
     kind = _socket.SOCK_DGRAM if port.protocol == "udp" else _socket.SOCK_STREAM
     probe = _socket.socket(family, kind)
     try:
-        probe.bind((port.address, 0))
+        if port.protocol == "tcp":
+            # Ports that wait for late packets of closed connections can be had.
+            probe.setsockopt(_socket.SOL_SOCKET, _socket.SO_REUSEADDR, 1)
+        probe.bind((port.address, port.host_port))
         number: int = probe.getsockname()[1]
     except OSError as error:
         raise NetworkError(
-            f"cannot publish a port on {port.address}",
+            f"cannot publish {_bracketed(port.address) or '*'}:{port.host_port}/{port.protocol}",
             evidence=str(error.strerror),
-            remedy="ip address lists this host's addresses",
+            remedy=_PORT_REMEDIES.get(error.errno or 0, ""),
         ) from error
     finally:
         probe.close()
