@@ -5,8 +5,10 @@ import signal
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Self
 
 import pytest
+
 from support.engine_host import USERS, EngineHost, engine_host, wait_until
 
 pytestmark = pytest.mark.integration
@@ -40,7 +42,7 @@ class Family:
         assert found, [command_line(pid) for pid in self.members]
         return found[0]
 
-    def __enter__(self) -> "Family":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

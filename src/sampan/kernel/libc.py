@@ -29,6 +29,7 @@ MNT_DETACH = 2
 
 _PR_SET_PDEATHSIG = 1
 _PR_CAPBSET_READ = 23
+_PIDFD_GETFD = 438
 _CLONE_NUMBERS = {"x86_64": 56, "aarch64": 220}
 
 _libc = ctypes.PyDLL(None, use_errno=True)
@@ -92,6 +93,18 @@ def unshare(flags: int) -> None:
 def setns(descriptor: int, kind: int = 0) -> None:
     """Join the namespaces that a namespace file or a pidfd stands for (man 2 setns)."""
     _check(_libc.setns(descriptor, kind), "setns", f"descriptor {descriptor}")
+
+
+def pidfd_getfd(pidfd: int, descriptor: int) -> int:
+    """Our own copy of another process's open descriptor (Linux 5.6, needs the right to trace)."""
+    taken: int = _libc.syscall(
+        ctypes.c_long(_PIDFD_GETFD),
+        ctypes.c_long(pidfd),
+        ctypes.c_long(descriptor),
+        ctypes.c_long(0),
+    )
+    _check(taken, "pidfd_getfd", f"descriptor {descriptor}")
+    return taken
 
 
 def die_with_parent(sent: int = signal.SIGKILL) -> None:

@@ -4,6 +4,7 @@ Rules: runtime-spec config.md and config-linux.md. Nothing is looked up here but
 and our own limits; what the host can do comes in as ``HostAbilities``.
 """
 
+import os
 from typing import Any, NamedTuple
 
 from sampan.engines.native.devices import add_devices, default_rules
@@ -118,6 +119,10 @@ def build_config(
             "readonlyPaths": list(READ_ONLY_PATHS) if security.masks else [],
         },
     }
+    if spec.terminal:
+        rows, columns = terminal_size()
+        if rows and columns:
+            config["process"]["consoleSize"] = {"height": rows, "width": columns}
     if security.apparmor_profile:
         config["process"]["apparmorProfile"] = security.apparmor_profile
     if security.seccomp is not None:
@@ -137,6 +142,17 @@ def build_config(
     else:
         del config["linux"]["resources"]
     return Bundle(config, rules, warnings)
+
+
+def terminal_size() -> tuple[int, int]:
+    """Rows and columns of our terminal; zeros when we have none."""
+    for descriptor in (0, 1, 2):
+        try:
+            columns, rows = os.get_terminal_size(descriptor)
+        except OSError:
+            continue
+        return rows, columns
+    return 0, 0
 
 
 def _namespaces(spec: ContainerSpec, *, rootless: bool) -> list[dict[str, str]]:

@@ -37,6 +37,7 @@ FORWARDED = frozenset(
 KILLED = 128 + signal.SIGKILL
 """Exit code of a container whose supervisor was killed."""
 
+_RETRY_S = 0.02
 _SENT_BY_KERNEL = 0x80  # SI_KERNEL: the terminal, whose whole process group has it already
 
 
@@ -87,7 +88,7 @@ def start(
     Raises:
         SampanError: a step failed; nothing is left running then.
     """
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, FORWARDED)
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, FORWARDED | {signal.SIGWINCH})
     failed = cgroups.make_groups(launch.cgroup)
     if failed:
         cgroups.remove_groups(launch.cgroup.directories)
@@ -170,11 +171,11 @@ def wait(running: Running) -> int:
 
 def _supervise(running: Running) -> tuple[int, Reaper, bool]:
     """Until pid 1 ends: its wait status, the reaper by then, whether the FUSE server died."""
-    waited = FORWARDED | {signal.SIGCHLD}
+    waited = FORWARDED | {signal.SIGCHLD, signal.SIGWINCH}
     # Blocked before the first look, or the end of pid 1 could slip between look and wait.
     signal.pthread_sigmask(signal.SIG_BLOCK, waited)
     reaper, server, server_died = running.reaper, running.server, False
-    deadline = None
+    deadline, resized = None, False
     while True:
         pid, status = os.waitpid(running.pid, os.WNOHANG)
         if pid:
@@ -191,22 +192,33 @@ def _supervise(running: Running) -> tuple[int, Reaper, bool]:
             if ended and server_status != 0:
                 server_died = True
                 os.kill(running.pid, signal.SIGKILL)
-        if deadline is None:
-            taken = signal.sigwaitinfo(waited)
-        else:
-            remaining = max(deadline - time.monotonic(), 0)
-            due = signal.sigtimedwait(waited, remaining)
-            if due is None:
+        if resized:
+            from sampan.engines.native.window import copy_window_size
+
+            resized = not copy_window_size(running.pid)
+        taken = _next_signal(waited, deadline, again=resized)
+        if taken is None:
+            if deadline is not None and time.monotonic() >= deadline:
                 os.kill(running.pid, signal.SIGKILL)
                 deadline = None
-                continue
-            taken = due
-        if taken.si_signo == signal.SIGHUP and taken.si_code == _SENT_BY_KERNEL:
+        elif taken.si_signo == signal.SIGWINCH:
+            resized = running.launch.terminal
+        elif taken.si_signo == signal.SIGHUP and taken.si_code == _SENT_BY_KERNEL:
             # The terminal is gone, and nobody can ever attach to this container again.
             deadline = time.monotonic() + running.launch.stop_timeout_s
         elif taken.si_signo != signal.SIGCHLD and taken.si_code != _SENT_BY_KERNEL:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(running.pid, taken.si_signo)
+
+
+def _next_signal(
+    waited: frozenset[signal.Signals], deadline: float | None, *, again: bool
+) -> signal.struct_siginfo | None:
+    """Wait for a signal; None when the deadline passed or it is time to try again."""
+    if deadline is None and not again:
+        return signal.sigwaitinfo(waited)
+    remaining = _RETRY_S if deadline is None else max(deadline - time.monotonic(), 0)
+    return signal.sigtimedwait(waited, min(remaining, _RETRY_S) if again else remaining)
 
 
 def _start_failure(running: Running) -> SampanError | None:
