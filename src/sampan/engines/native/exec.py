@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from sampan.engines.native import runtime as runtimes
 from sampan.engines.native.state import ContainerRecord
 from sampan.engines.native.users import resolve_user
+from sampan.engines.native.window import copy_window_size
 from sampan.errors import SampanError
 from sampan.kernel import libc
 from sampan.kernel.enter import join, reset_signals
@@ -53,6 +54,8 @@ def exec_in_container(record: ContainerRecord, request: ExecRequest) -> int:
     kinds = libc.CLONE_NEWUSER | libc.CLONE_NEWNS | libc.CLONE_NEWPID
     if record.network != "host":
         kinds |= libc.CLONE_NEWNET
+    # Ours, for the container's /proc does not know the numbers of our children.
+    proc = os.open("/proc", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         join(record.pid, kinds)
     except OSError as error:
@@ -71,8 +74,8 @@ def exec_in_container(record: ContainerRecord, request: ExecRequest) -> int:
     words += ["--detach"] if request.detach else []
     child = os.fork()
     if child == 0:
-        _become([*words, record.id], stdin=request.interactive and not request.detach)
-    code = wait_forwarding(child)
+        _become([*words, record.id], request)
+    code = wait_forwarding(child, resize=lambda: copy_window_size(child, proc))
     if code:
         text = os.pread(log, 1 << 16, 0).decode(errors="replace")
         failure = runtimes.explain_failure(runtime, text, request.arguments[0])
@@ -110,9 +113,15 @@ def plan_exec(
     return planned
 
 
-def _become(words: list[str], *, stdin: bool) -> None:
+def _become(words: list[str], request: ExecRequest) -> None:
     try:
-        if not stdin:
+        if request.terminal and not request.interactive:
+            # crun wants a terminal as its input; this one stays silent, as its other end, which
+            # crun inherits, is never written to.
+            master, silent = os.openpty()
+            os.set_inheritable(master, True)
+            os.dup2(silent, 0)
+        elif request.detach or not request.interactive:
             os.dup2(os.open("/dev/null", os.O_RDONLY), 0)
         reset_signals()
         os.execv(words[0], words)  # noqa: S606 - an argument list

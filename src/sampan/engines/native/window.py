@@ -11,8 +11,12 @@ import termios
 from sampan.kernel.libc import pidfd_getfd
 
 
-def copy_window_size(runtime_pid: int) -> bool:
+def copy_window_size(runtime_pid: int, proc: int | None = None) -> bool:
     """Give the container's terminal the size of ours.
+
+    Args:
+        runtime_pid: as our own pid namespace counts.
+        proc: open directory of that namespace's /proc, where ours is another's.
 
     Returns:
         False when the runtime has not made that terminal yet.
@@ -25,9 +29,12 @@ def copy_window_size(runtime_pid: int) -> bool:
         pidfd = os.pidfd_open(runtime_pid)
     except OSError:
         return True
+    place = -1
     try:
-        for name in os.listdir(f"/proc/{runtime_pid}/fd"):
-            if os.path.basename(os.readlink(f"/proc/{runtime_pid}/fd/{name}")) == "ptmx":
+        path = f"/proc/{runtime_pid}/fd" if proc is None else f"{runtime_pid}/fd"
+        place = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=proc)
+        for name in os.listdir(place):
+            if os.path.basename(os.readlink(name, dir_fd=place)) == "ptmx":
                 master = pidfd_getfd(pidfd, int(name))
                 try:
                     fcntl.ioctl(master, termios.TIOCSWINSZ, size)
@@ -39,6 +46,8 @@ def copy_window_size(runtime_pid: int) -> bool:
         return True
     finally:
         os.close(pidfd)
+        if place >= 0:
+            os.close(place)
     return copied
 
 
