@@ -289,7 +289,7 @@ def _rich_layers() -> list[bytes]:
     ]  # fmt: skip
     upper = [
         Item("data/.wh.masked"),
-        Item("bin/added", content=b"through the link"),
+        Item("usr/bin/added", content=b"in a lower directory"),
         Item("data/same-3", content=b"same" * 100_000),
         Item("data/block", content=bytes(131072)),
         Item("data/empty"),

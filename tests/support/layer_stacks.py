@@ -165,14 +165,20 @@ class Record(NamedTuple):
     xattrs: tuple[tuple[str, bytes], ...]
 
 
-def list_tree(root: Path) -> dict[str, Record]:
-    """Every path below ``root`` but the root itself."""
+def list_tree(root: Path, *, skip_missing: bool = False) -> dict[str, Record]:
+    """Every path below ``root`` but the root itself.
+
+    ``skip_missing`` leaves out names that a directory lists but that nobody can look up, as
+    overlayfs has them for a whiteout with nothing below.
+    """
     records: dict[str, Record] = {}
     first_names: dict[int, str] = {}
     base = os.fsencode(root)
     for directory, names, files in sorted(os.walk(base)):
         for name in sorted(names + files):
             path = os.path.join(directory, name)
+            if skip_missing and not os.path.lexists(path):
+                continue
             shown = os.fsdecode(os.path.relpath(path, base))
             records[shown] = _record(path, shown, first_names)
     return records

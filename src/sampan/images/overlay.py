@@ -80,7 +80,8 @@ class Merger:
             if above in upper.opaque:
                 below.children = {}
             children = below.children
-            assert children is not None and above.children is not None
+            assert children is not None
+            assert above.children is not None
             for name in upper.removed.get(above, ()):
                 children.pop(name, None)
             for name, node in above.children.items():
