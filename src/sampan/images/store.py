@@ -102,7 +102,7 @@ def locate_image(
     raise ImageNotFoundError(
         f"no image {wanted} in the store",
         evidence=f"looked in {layout.root}",
-        remedy=f"sampan import SOURCE {name}    (sampan images lists what is there)",
+        remedy=f"sampan pull {name}    or: sampan import SOURCE {name}    (sampan images lists them)",
     )
 
 
