@@ -4,7 +4,6 @@ What an answer means to a user is ``failures``'; which bytes are right is decide
 document is hashed as it came and compared before it is parsed.
 """
 
-import functools
 import hashlib
 import os
 import threading
@@ -291,21 +290,26 @@ class RegistryClient:
         shown = near or tags[: -_SHOWN_TAGS - 1 : -1]
         return NotFoundError(
             f"{reference.name} has no tag {reference.tag}",
-            evidence=f"it has {len(tags)} tags, among them "
+            evidence=f"of its {len(tags)} tags some are: "
             + ", ".join(clean_text(tag) for tag in shown),
             remedy=f"sampan pull {reference.familiar_name}:{clean_text(shown[0])}",
         )
 
 
-@functools.lru_cache(maxsize=8)
+_clients: dict[Origin, RegistryClient] = {}
+
+
 def shared_client(origin: Origin) -> RegistryClient:
     """The client of an origin, one in a process: layers share its connections and tokens."""
-    return RegistryClient(origin, os.environ)
+    # Two threads at once: the second's client is dropped before it has done anything.
+    return _clients.setdefault(origin, RegistryClient(origin, os.environ))
 
 
 def close_client(origin: Origin) -> None:
-    """Close the shared client's connections; it opens new ones when it is asked again."""
-    shared_client(origin).close()
+    """Close the shared client's connections and forget its tokens."""
+    client = _clients.pop(origin, None)
+    if client is not None:
+        client.close()
 
 
 def _challenges(answer: Answer) -> list[Challenge]:
