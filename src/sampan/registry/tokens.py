@@ -151,6 +151,7 @@ class Authorizer:
             # An expired key must not stand in the way of a public image.
             anonymous = self._ask(realm, parameters, None)
             if anonymous.status == 200:
+                self._credential = None
                 self.notes.append(
                     f"the credentials of {credential.source} were refused "
                     f"({answer.status} from {plain_url(realm)}), going on without"

@@ -17,7 +17,7 @@ from typing import NamedTuple
 from urllib.parse import urljoin, urlsplit
 
 import urllib3
-from urllib3.exceptions import HTTPError
+from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionError, ProxyError
 
 from sampan import __version__
 from sampan.registry.failures import (
@@ -261,9 +261,7 @@ def _is_passing(failure: RegistryError, error: BaseException) -> bool:
     if isinstance(failure, CertificateError):
         return False
     # No name, no route, nobody listening: the user waits for our answer, not for a miracle.
-    return not isinstance(error, urllib3.exceptions.NewConnectionError) and not isinstance(
-        error, urllib3.exceptions.ConnectTimeoutError
-    )
+    return not isinstance(error, (NewConnectionError, ConnectTimeoutError, ProxyError))
 
 
 def _wanted_pause(answer: Answer) -> float | None:
