@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import zstandard
 
 from sampan.engines.pull import PullOptions, pull_image
 from sampan.gpus.requirements import RequirementError
@@ -63,6 +64,8 @@ def layout(host: EngineHost) -> Path:
         named(maker.add_image([base, hello], config=config), "base"),
         named(maker.add_image([base, hello, make_tar({"etc/more": b"more\n"})]), "derived"),
         named(maker.add_image([*noise, hello]), "big"),
+        named(maker.add_image([base, hello], config=config, compress=zstandard.compress,
+                              ending="+zstd"), "zstd"),
     ])  # fmt: skip
     return maker.root
 
@@ -287,12 +290,12 @@ def test_an_index_gives_the_image_of_the_platform(
     assert shell("inspect", f"{registry}/team/both@{index}").returncode == 0
 
 
-@pytest.mark.parametrize("words", [("--format", "v2s2"), ("--dest-compress-format", "zstd")])
+@pytest.mark.parametrize(("tag", "words"), [("base", ("--format", "v2s2")), ("zstd", ())])
 def test_docker_v2s2_manifests_and_zstd_layers_are_read(
-    shell: Shell, registry: str, layout: Path, words: tuple[str, ...]
+    shell: Shell, registry: str, layout: Path, tag: str, words: tuple[str, ...]
 ) -> None:
-    target = f"{registry}/team/kinds:{words[1]}"
-    push(layout, "base", target, *words)
+    target = f"{registry}/team/kinds:{tag}"
+    push(layout, tag, target, *words)
     assert shell("run", "--rm", target).stdout == "hello from the registry\n"
 
 
