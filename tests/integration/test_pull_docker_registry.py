@@ -286,6 +286,10 @@ def test_an_index_gives_the_image_of_the_platform(
     assert done.returncode == 0, done.stderr
     config = next((tmp_path / "store/images/sha256").glob("*.config.json"))
     assert json.loads(config.read_bytes())["architecture"] == "arm64"
+    again = shell("pull", "-q", "--policy", "missing", "--platform", "linux/arm64", f"{registry}/team/both:1")  # fmt: skip
+    assert again.stdout == done.stdout
+    other = shell("pull", "-q", "--policy", "missing", "--platform", "linux/amd64", f"{registry}/team/both:1")  # fmt: skip
+    assert other.stdout != done.stdout
     index = maker.add_list(images)["digest"]
     assert shell("inspect", f"{registry}/team/both@{index}").returncode == 0
 

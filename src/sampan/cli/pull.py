@@ -1,9 +1,11 @@
 """``sampan pull``: an image from a registry into the store."""
 
 import argparse
+import json
 import os
 
-from sampan.cli.pulling import POLICIES, describe_plan
+from sampan.cli.pulling import POLICIES, describe_plan, pull
+from sampan.images.store import StoredImage, find_image, locate_image
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -40,9 +42,6 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def main(arguments: argparse.Namespace) -> int:
     """Pull and print the image's id."""
-    from sampan.cli.pulling import pull
-    from sampan.images.store import find_image, locate_image
-
     if arguments.dry_run:
         return _rehearse(arguments)
     image = None
@@ -50,6 +49,8 @@ def main(arguments: argparse.Namespace) -> int:
         image = locate_image(arguments.reference)
     elif arguments.policy == "missing":
         image = find_image(arguments.reference)
+        if image is not None and not _fits(image, arguments.platform):
+            image = None
     if image is None:
         image = pull(
             arguments.reference,
@@ -59,6 +60,17 @@ def main(arguments: argparse.Namespace) -> int:
         )
     print(image.digest)
     return 0
+
+
+def _fits(image: StoredImage, platform: str) -> bool:
+    """Whether an image of the store is for the platform asked for."""
+    if not platform:
+        return True
+    from sampan.model.image import match_platform, parse_image_config, parse_platform
+
+    with open(image.config_path, "rb") as stream:
+        found = parse_image_config(json.load(stream)).platform
+    return match_platform(parse_platform(platform), found) > 0
 
 
 def _rehearse(arguments: argparse.Namespace) -> int:

@@ -6,7 +6,6 @@ the registry's room is imported when something is pulled: the start path stays f
 
 import argparse
 import os
-import signal
 import sys
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, TypeVar
@@ -72,6 +71,8 @@ def pull(
     quiet: bool = False,
 ) -> StoredImage:
     """Pull an image and show how it goes on standard error."""
+    import signal
+
     from sampan.cli.import_progress import choose_progress
     from sampan.engines.pull import PullOptions, pull_image
     from sampan.images.store_layout import locate_store

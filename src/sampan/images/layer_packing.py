@@ -137,8 +137,9 @@ def _worker_number(tasks: Sequence[PackTask], limit: int | None, *, remote: bool
     if not all(task.layer.is_portable for task in tasks):
         return 1
     if remote and sum(task.layer.size for task in tasks) >= WORTH_A_PROCESS:
-        # One worker more than cores: while one waits for the network, the others work.
-        return min(cores + 1, len(tasks), limit or MAXIMUM_PROCESSES)
+        # Two at least: while one waits for the network, the other works. More than cores cost
+        # more than they bring (seen on two cores).
+        return min(max(cores, 2), len(tasks), limit or MAXIMUM_PROCESSES)
     big = sum(task.layer.size >= WORTH_A_PROCESS for task in tasks)
     return min(cores, big, limit or MAXIMUM_PROCESSES)
 

@@ -17,6 +17,7 @@ from sampan.model.manifest import (
     MANIFEST_TYPES,
     MAXIMUM_DOCUMENT,
     Descriptor,
+    check_digest,
     parse_object,
 )
 from sampan.model.reference import Reference
@@ -124,9 +125,12 @@ class RegistryClient:
 
         Raises:
             NotFoundError: there is none; names some tags that there are.
+            SourceError: it is pinned by another algorithm than sha256.
             RegistryError: any other refusal, or an answer that is not what was asked for.
         """
         where = reference.familiar
+        if reference.digest:
+            check_digest(reference.digest, where)
         name = reference.digest or reference.tag
         path = f"/v2/{reference.repository}/manifests/{name}"
         answer = self._ask(
