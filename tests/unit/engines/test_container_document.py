@@ -16,6 +16,8 @@ from sampan.model.image import ImageConfig, parse_image_config
 from sampan.model.plan import ImportPlan, PlannedDevice
 
 IMAGE = parse_image_config({"config": {"Volumes": {"/data": {}, "/var/lib/x/": {}}}})
+ROOT = User(0, 0, (7,), "/root")
+NO_DRIVER = ImportPlan()
 SINGLE = IdMaps((IdMap(0, 1000, 1),), (IdMap(0, 1000, 1),), single=True)
 RANGED = IdMaps((IdMap(0, 1000, 1), IdMap(1, 9000, 65536)), (IdMap(0, 1000, 1),), single=False)
 
@@ -24,8 +26,8 @@ def build(
     spec: ContainerSpec,
     *,
     maps: IdMaps | None = None,
-    user: User = User(0, 0, (7,), "/root"),
-    plan: ImportPlan = ImportPlan(),
+    user: User = ROOT,
+    plan: ImportPlan = NO_DRIVER,
     image: ImageConfig = IMAGE,
     managed: bool = True,
     init: str = "",

@@ -63,7 +63,9 @@ def test_home_of_the_image_or_the_user_is_kept() -> None:
     ("asked", "images", "expected"),
     [("", "", "/"), ("", "work/", "/work"), ("/a/../b//c", "/work", "/b/c"), ("", "/../..", "/")],
 )
-def test_the_working_directory_is_absolute_and_plain(asked: str, images: str, expected: str) -> None:
+def test_the_working_directory_is_absolute_and_plain(
+    asked: str, images: str, expected: str
+) -> None:
     spec = ContainerSpec("i", ("x",), working_directory=asked)
     process = plan_process(spec, image(WorkingDir=images), home="/", hostname="b")
     assert process.working_directory == expected
