@@ -9,7 +9,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, NoReturn
 
 from sampan.cli.table import COMMANDS, Command
-from sampan.errors import EXIT_OURS, OperatingSystemError, SampanError, UsageError
+from sampan.errors import OperatingSystemError, SampanError, UsageError
 
 if TYPE_CHECKING:
     import argparse
@@ -101,7 +101,7 @@ def _make_parser(name: str, command: Command) -> "argparse.ArgumentParser":
         allow_abbrev=False,
         formatter_class=lambda prog: argparse.HelpFormatter(prog, width=width),
     )
-    parser.error = _refuse_usage  # type: ignore[method-assign,assignment]
+    parser.error = _refuse_usage  # type: ignore[method-assign]
     return parser
 
 
