@@ -63,6 +63,13 @@ def test_another_user_directory_and_variables(host: EngineHost, user: str) -> No
     ]  # fmt: skip
 
 
+def test_a_user_beyond_the_only_one_is_explained(host: EngineHost) -> None:
+    done = host.run("exec", "-u", "app", "box", "true", user="ordinary")
+    assert done.returncode == 125
+    assert "has no user id 1000" in done.stderr
+    assert "--add-subuids" in done.stderr
+
+
 def test_an_unknown_user_is_said(host: EngineHost) -> None:
     done = host.run("exec", "-u", "nobody-here", "box", "true")
     assert done.returncode == 125

@@ -54,6 +54,7 @@ def exec_in_container(record: ContainerRecord, request: ExecRequest) -> int:
     kinds = libc.CLONE_NEWUSER | libc.CLONE_NEWNS | libc.CLONE_NEWPID
     if record.network != "host":
         kinds |= libc.CLONE_NEWNET
+    uid_map = _read_lines(f"/proc/{record.pid}/uid_map")
     # Ours, for the container's /proc does not know the numbers of our children.
     proc = os.open("/proc", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
@@ -64,7 +65,9 @@ def exec_in_container(record: ContainerRecord, request: ExecRequest) -> int:
             evidence=f"{error.strerror} (process {record.pid})",
             remedy="sampan ps shows whether it still runs",
         ) from error
-    process = plan_exec(_read_process(record.bundle), request, *_read_listings(record.bundle))
+    config = _read_config(record.bundle)
+    process = plan_exec(config["process"], request, *_read_listings(record.bundle))
+    _verify_mapped(process["user"]["uid"], config["linux"].get("uidMappings"), uid_map, record.name)
     log = os.memfd_create("runtime-log", 0)
     document = os.memfd_create("process", 0)
     os.write(document, json.dumps(process).encode())
@@ -147,15 +150,33 @@ def _enter_cgroups(pid: int) -> None:
                 stream.write("0")
 
 
-def _read_process(bundle: str) -> dict[str, Any]:
+def _verify_mapped(
+    uid: int, mappings: list[dict[str, int]] | None, uid_map: list[str], name: str
+) -> None:
+    """Refuse a user that the container's user namespace does not have."""
+    if mappings is not None:
+        ranges = [(one["containerID"], one["size"]) for one in mappings]
+    else:
+        ranges = [(int(line.split()[0]), int(line.split()[2])) for line in uid_map]
+    if ranges and not any(first <= uid < first + length for first, length in ranges):
+        raise ExecError(
+            f"container {name} has no user id {uid}",
+            evidence=f"its user namespace has {ranges[0][0]} alone, as this login has no range of "
+            "subordinate ids",
+            remedy=f"start the container with -u {uid}    or "
+            "sudo usermod --add-subuids 100000-165535 --add-subgids 100000-165535 $USER",
+        )
+
+
+def _read_config(bundle: str) -> dict[str, Any]:
     try:
         with open(f"{bundle}/config.json", encoding="utf-8") as stream:
-            process: dict[str, Any] = json.load(stream)["process"]
+            config: dict[str, Any] = json.load(stream)
     except OSError as error:
         raise ExecError(
             "cannot read the container's config.json", evidence=f"{error.strerror}: {bundle}"
         ) from error
-    return process
+    return config
 
 
 def _read_listings(bundle: str) -> tuple[str, str]:
