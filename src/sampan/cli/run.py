@@ -6,6 +6,7 @@ import sys
 
 from sampan.cli.render import print_warning
 from sampan.cli.run_options import configure, parse_spec
+from sampan.engines.native import trace
 from sampan.errors import UsageError
 
 __all__ = ["configure", "main"]
@@ -17,6 +18,7 @@ def main(arguments: argparse.Namespace) -> int:
     Raises:
         SampanError: it cannot be started.
     """
+    trace.mark("interpreter, options")
     spec = parse_spec(arguments)
     if spec.terminal and spec.interactive and not spec.detach and not os.isatty(0):
         raise UsageError(
@@ -26,6 +28,7 @@ def main(arguments: argparse.Namespace) -> int:
         )
     from sampan.engines.prepare import prepare
 
+    trace.mark("imports")
     prepared = prepare(spec)
     for text in prepared.warnings:
         print_warning(text)
@@ -37,7 +40,6 @@ def main(arguments: argparse.Namespace) -> int:
         run_detached(prepared)
         print(prepared.record.id)
         return 0
-    from sampan.engines.native import trace
     from sampan.engines.native.foreground import run_in_foreground
 
     code = run_in_foreground(prepared)

@@ -210,7 +210,7 @@ def _unified_settings(directory: str, limits: Limits) -> list[tuple[str, str]]:
 
 def _read_words(path: str) -> set[str]:
     try:
-        with open(path, encoding="ascii") as stream:
+        with open(path, encoding="utf-8") as stream:
             return set(stream.read().split())
     except OSError:
         return set()
