@@ -132,6 +132,18 @@ def test_kill_kills(host: EngineHost) -> None:
     assert say(host, "wait", "box") == "137\n"
 
 
+@everybody
+def test_a_foreground_container_is_reached_from_elsewhere(host: EngineHost, user: str) -> None:
+    with host.start("run", "--name", "box", "testimage", "sh", "-c", TRAP, user=user) as running:
+        assert running.stdout is not None
+        assert running.stdout.readline() == "ready\n"
+        assert "box" in say(host, "ps", user=user)
+        assert say(host, "exec", "box", "echo", "inside", user=user) == "inside\n"
+        say(host, "stop", "box", user=user)
+        assert running.wait(timeout=20) == 5
+    assert "Exited (5)" in say(host, "ps", "-a", user=user)
+
+
 def test_a_signal_that_does_not_exist_is_refused(host: EngineHost) -> None:
     done = host.run("kill", "-s", "WHAT", "box")
     assert done.returncode == 125

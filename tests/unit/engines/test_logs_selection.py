@@ -1,5 +1,7 @@
 """Which lines of a log are shown, and how a time is written."""
 
+import os
+import select
 import time
 from pathlib import Path
 
@@ -100,3 +102,34 @@ def test_a_time_without_zone_is_local() -> None:
 def test_other_times_are_refused(text: str) -> None:
     with pytest.raises(UsageError):
         logs.parse_moment("--since", text, 0.0)
+
+
+class Ending:
+    """Stands for the processes of a container; the pipe's other end is the container."""
+
+    def __init__(self) -> None:
+        self.reader, self.writer = os.pipe()
+
+    def wait(self, timeout_s: float | None) -> bool:
+        return bool(select.select([self.reader], [], [], timeout_s)[0])
+
+    def filenos(self) -> list[int]:
+        return [self.reader]
+
+
+def test_a_log_that_is_replaced_while_it_is_followed_goes_on(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    path.write_bytes(b"one\n")
+    ending = Ending()
+    with path.open("rb", buffering=0) as stream:
+        chunks = logs._read_growing(stream, str(path), ending)  # type: ignore[arg-type]
+        assert next(chunks) == b"one\n"
+        with path.open("ab") as more:
+            more.write(b"two\n")
+        (tmp_path / "new").write_bytes(b"three\n")
+        (tmp_path / "new").rename(path)
+        assert next(chunks) == b"two\n"
+        assert next(chunks) == b"three\n"
+        os.close(ending.writer)
+        assert list(chunks) == []
+    os.close(ending.reader)

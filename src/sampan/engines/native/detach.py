@@ -25,6 +25,9 @@ from sampan.kernel.enter import reset_signals
 from sampan.kernel.programs import find_executable
 
 LOG_FILE = "log"
+_LARGEST_LOG = 64 << 20
+"""Bytes. The log lies in memory mostly (/run), so conmon begins a new one at some length."""
+
 _STARTED = b"s"
 
 
@@ -117,6 +120,7 @@ def _conmon_words(conmon: str, inside: Inside, log_path: str) -> list[str]:
     words += ["--runtime", inside.runtime, "--bundle", inside.bundle]
     words += ["--container-pidfile", f"{inside.bundle}/pidfile"]
     words += ["--log-path", f"k8s-file:{log_path}", "--log-level", "error"]
+    words += ["--log-size-max", str(_LARGEST_LOG)]
     words += ["--socket-dir-path", f"{inside.bundle}/sockets", "--no-new-keyring"]
     for option in inside.runtime_options:
         words += ["--runtime-arg", option]

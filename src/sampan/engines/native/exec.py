@@ -71,7 +71,8 @@ def exec_in_container(record: ContainerRecord, request: ExecRequest) -> int:
     log = os.memfd_create("runtime-log", 0)
     document = os.memfd_create("process", 0)
     os.write(document, json.dumps(process).encode())
-    options = runtimes.runtime_options(runtime, record.crun_root, manages_cgroups=False)
+    managed = bool(config["linux"].get("cgroupsPath"))
+    options = runtimes.runtime_options(runtime, record.crun_root, manages_cgroups=managed)
     words = [runtime.path, *options, "--log", f"/proc/self/fd/{log}", "exec"]
     words += ["--process", f"/proc/self/fd/{document}"]
     words += ["--detach"] if request.detach else []
