@@ -34,11 +34,17 @@ def main(arguments: argparse.Namespace) -> int:
     )
     streams = {"stdout": sys.stdout.buffer, "stderr": sys.stderr.buffer}
     record = state.load_record(arguments.name)
+    before = sys.stdout.buffer
     for line in logs.read_log(record, selection, follow=arguments.follow):
         stream = streams.get(line.stream, sys.stdout.buffer)
+        if stream is not before:
+            # So that the two streams meet in the order in which they were written.
+            before.flush()
+            before = stream
         if arguments.timestamps and line.begins:
             stream.write(f"{line.stamp} ".encode())
         stream.write(line.text)
-        # Line by line, so that the two streams meet in the order in which they were written.
-        stream.flush()
+        if arguments.follow:
+            stream.flush()
+    before.flush()
     return 0

@@ -40,6 +40,8 @@ class ConmonMissingError(SampanError):
 class BackgroundError(SampanError):
     """What went wrong in the watcher; takes that error's id and exit code."""
 
+    id = "background"
+
 
 def locate_conmon() -> str:
     """Absolute path of conmon.
@@ -196,8 +198,12 @@ def _start(prepared: Prepared, conmon: str) -> launch.Running:
         )
         os.close(writer)
         if os.read(reader, 1) != _STARTED:
-            launch.wait(running)
-            raise BackgroundError("the container could not be started", evidence="conmon ended")
+            code = launch.wait(running)
+            raise BackgroundError(
+                "the container could not be started",
+                evidence=f"conmon ended with exit code {code}",
+                remedy="run it without -d: its own words are shown then",
+            )
         os.close(reader)
     except SampanError:
         state.remove_record(record.id)
