@@ -4,6 +4,7 @@ Rules: runtime-spec config.md and config-linux.md (default file systems), docker
 read-only paths.
 """
 
+import os
 from typing import Any
 
 from sampan.model.container import ContainerSpec, VolumeMount
@@ -83,6 +84,7 @@ def _plan_ipc(spec: ContainerSpec) -> list[dict[str, Any]]:
         return [
             _mount(path, "bind", path, "rbind", "nosuid", "noexec", "nodev")
             for path in ("/dev/shm", "/dev/mqueue")
+            if os.path.isdir(path)  # without systemd nobody mounts the queues
         ]
     mounts = [_mount("/dev/mqueue", "mqueue", "mqueue", "nosuid", "noexec", "nodev")]
     if spec.ipc != "none":
