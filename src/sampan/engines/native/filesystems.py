@@ -1,4 +1,4 @@
-"""The container's own file systems in config.json: proc, dev, sys, shm, the user's mounts. Pure.
+"""The container's own file systems in config.json: proc, dev, sys, shm, the user's mounts. Pure, but for what /dev has.
 
 Rules: runtime-spec config.md and config-linux.md (default file systems), docker's masked and
 read-only paths.
