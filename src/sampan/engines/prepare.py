@@ -25,7 +25,7 @@ from sampan.engines.native.runtime import Runtime, locate_runtime, runtime_optio
 from sampan.engines.native.seccomp import load_security
 from sampan.engines.native.security import parse_security_options
 from sampan.engines.native.users import User, resolve_user
-from sampan.engines.native.writable_layer import make_writable_directory
+from sampan.engines.native.writable_layer import plan_writable_directory
 from sampan.errors import SampanError
 from sampan.images.facts_json import load_facts
 from sampan.images.sif import locate_system_partition
@@ -96,7 +96,7 @@ class _Chosen(NamedTuple):
 
 
 def prepare(spec: ContainerSpec) -> Prepared:
-    """Decide everything about a container. Makes nothing but an empty directory at most.
+    """Decide everything about a container; nothing of it is made yet.
 
     Raises:
         SampanError: whatever stands in the way, with its remedy.
@@ -160,7 +160,7 @@ def _choose(spec: ContainerSpec) -> tuple[_Chosen, tuple[str, ...]]:
             *plan.files,
         ),
         cgroup=choose_cgroups(spec, host, runtime, container_id),
-        upper=make_writable_directory(container_id, rootful=host.rootful, linux=host.linux),
+        upper=plan_writable_directory(container_id, rootful=host.rootful, linux=host.linux),
     )
     return chosen, warnings + plan.warnings
 

@@ -96,3 +96,19 @@ def test_groups_are_made_written_and_removed(tmp_path: Path) -> None:
 @pytest.mark.parametrize("limits", [Limits(), Limits(pids=1), ALL])
 def test_limits_know_their_controllers(limits: Limits) -> None:
     assert len(limits.controllers) == sum(value is not None for value in limits)
+
+
+def test_the_runtimes_groups_are_known_in_every_hierarchy(tmp_path: Path) -> None:
+    root = v1(tmp_path, "memory", "pids")
+    assert cgroups.runtime_directories("/x", "legacy", root) == (
+        f"{root}/memory/x",
+        f"{root}/pids/x",
+    )
+    assert cgroups.runtime_directories("/x", "unified", root) == (f"{root}/x",)
+    assert cgroups.runtime_directories("/x", "legacy", f"{root}/none") == ()
+
+
+def test_groups_below_a_group_go_with_it(tmp_path: Path) -> None:
+    (tmp_path / "group/inner/most").mkdir(parents=True)
+    cgroups.remove_groups((f"{tmp_path}/group",))
+    assert list(tmp_path.iterdir()) == []
