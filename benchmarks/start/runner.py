@@ -34,7 +34,9 @@ def main() -> int:
                 continue
             code, said, figures = measure(row, place)
             if code != 0:
-                failures[row["name"]] = f"exit code {code}: {said[-300:]}"
+                failures[row["name"]] = (
+                    f"exit code {code}: {said.splitlines()[-1][:200] if said else ''}"
+                )
             elif number >= request["warm"]:
                 results[row["name"]].append(figures)
                 traces.append(said)
