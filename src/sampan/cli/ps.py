@@ -5,6 +5,7 @@ import json
 import time
 from typing import Any
 
+from sampan.cli.flags import add_flag
 from sampan.cli.humanize import human_age
 from sampan.cli.option_values import parse_number, refuse_value
 from sampan.engines.native import state
@@ -19,12 +20,12 @@ _Known = tuple[state.ContainerRecord, state.Status]
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
     add = parser.add_argument
-    add("-a", "--all", action="store_true", help="also those that do not run")
-    add("-q", "--quiet", action="store_true", help="print ids only")
+    add_flag(add, "-a", "--all", help="also those that do not run")
+    add_flag(add, "-q", "--quiet", help="print ids only")
     add("-n", "--last", metavar="NUMBER", help="the newest so many, running or not")
-    add("-l", "--latest", action="store_true", help="the newest, running or not")
+    add_flag(add, "-l", "--latest", help="the newest, running or not")
     add("-f", "--filter", action="append", default=[], metavar="KEY=VALUE", help="id, name, label, status, exited, ancestor")  # fmt: skip
-    add("--no-trunc", action="store_true", help="do not shorten ids and commands")
+    add_flag(add, "--no-trunc", help="do not shorten ids and commands")
     add("--format", choices=("table", "json"), default="table", help="table, or a JSON array")
 
 

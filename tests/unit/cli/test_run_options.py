@@ -30,6 +30,26 @@ def test_single_letter_options_can_stand_together() -> None:
     assert (spec.interactive, spec.terminal, spec.detach) == (True, True, True)
 
 
+@pytest.mark.parametrize("word", ["true", "1", "t", "TRUE"])
+def test_options_without_a_value_can_be_spelled_out(word: str) -> None:
+    spec = read(f"--rm={word}", f"-i={word}", f"--init={word}", "debian", f"--rm={word}")
+    assert (spec.remove, spec.interactive, spec.init) == (True, True, True)
+    assert spec.arguments == (f"--rm={word}",)
+
+
+@pytest.mark.parametrize("word", ["false", "0", "f", "False"])
+def test_the_last_word_on_an_option_without_a_value_holds(word: str) -> None:
+    spec = read("--rm", f"--rm={word}", "-it", f"--tty={word}", f"--read-only={word}", "debian")
+    assert (spec.remove, spec.interactive, spec.terminal, spec.read_only) == (
+        False, True, False, False,
+    )  # fmt: skip
+
+
+def test_an_option_without_a_value_is_true_or_false_and_nothing_else() -> None:
+    with pytest.raises(UsageError, match="maybe"):
+        read("--rm=maybe", "debian")
+
+
 def test_options_end_at_the_image() -> None:
     spec = read("--rm", "debian", "ls", "-la", "--rm", "--name", "-it")
     assert spec.remove
@@ -73,6 +93,18 @@ class TestVariables:
         monkeypatch.delenv("NOWHERE", raising=False)
         spec = read("-e", "A=1", "--env", "HERE", "-eB=", "-e", "NOWHERE", "debian")
         assert spec.environment == (("A", "1"), ("HERE", "x=y"), ("B", ""))
+
+    def test_a_variable_that_is_not_set_here_is_taken_away(
+        self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        monkeypatch.delenv("NOWHERE", raising=False)
+        file = tmp_path / "vars"
+        file.write_text("NOWHERE\n")
+        spec = read("-e", "NOWHERE=1", "-e", "NOWHERE", "debian")
+        assert (spec.environment, spec.removed_variables) == ((), ("NOWHERE",))
+        spec = read("-e", "NOWHERE", "-e", "NOWHERE=1", "debian")
+        assert (spec.environment, spec.removed_variables) == ((("NOWHERE", "1"),), ())
+        assert read("--env-file", str(file), "debian").removed_variables == ()
 
     def test_files_come_before_options_wherever_they_stand(self, tmp_path: Path) -> None:
         file = tmp_path / "vars"
@@ -288,6 +320,7 @@ class TestRest:
             ("--workdir", "relative"),
             ("--hostname", "a b"),
             ("--hostname", "-x"),
+            ("--hostname", "x/y"),
             ("--security-opt", "magic=1"),
             ("--stop-signal", "SIGWHAT"),
             ("--stop-timeout", "soon"),

@@ -33,6 +33,10 @@ def test_it_is_like_the_containers_own() -> None:
     }
 
 
+def test_a_variable_of_the_container_can_be_taken_away() -> None:
+    assert plan(removed_variables=("A",))["env"] == ["PATH=/bin", "HOME=/root"]
+
+
 def test_variables_are_changed_and_added() -> None:
     planned = plan(environment=(("A", "2"), ("B", "x=y")))
     assert planned["env"] == ["PATH=/bin", "HOME=/root", "A=2", "B=x=y"]

@@ -41,6 +41,7 @@ class ExecRequest(NamedTuple):
     detach: bool = False
 
 
+    removed_variables: tuple[str, ...] = ()
 def exec_in_container(record: ContainerRecord, request: ExecRequest) -> int:
     """Run a process in the container; return its exit code (0 at once when detached).
 
@@ -116,6 +117,8 @@ def plan_exec(
         planned["cwd"] = request.working_directory
     return planned
 
+    for name in request.removed_variables:
+        environment.pop(name, None)
 
 def _become(words: list[str], request: ExecRequest) -> None:
     try:
