@@ -320,6 +320,29 @@ class TestLists:
         assert names("-a", "-f", "ancestor=testimage", "-f", "id=nothing") == []
         assert host.run("ps", "--filter", "colour=red").returncode == 125
 
+    def test_ps_prints_dockers_templates(self, host: EngineHost) -> None:
+        identity = start(host, TRAP, "-l", "a=b", "-l", "c")
+
+        def shown(template: str, *words: str) -> list[str]:
+            return say(host, "ps", "--format", template, *words).splitlines()
+
+        assert shown("{{.ID}} {{.Names}} {{.State}}") == [f"{identity[:12]} box running"]
+        assert shown("{{.ID}}", "--no-trunc") == [identity]
+        assert shown('{{.Labels}} {{.Label "a"}}{{.Label "none"}}') == ["a=b,c= b"]
+        heading, row = shown('table {{.Names}}\\t{{.Image}}\\t{{.Label "a"}}')
+        assert heading.split() == ["NAMES", "IMAGE", "a"]
+        assert row.split() == ["box", "testimage", "b"]
+        assert heading.index("IMAGE") == row.index("testimage")
+        assert json.loads(shown("{{json .}}")[0])["Names"] == "box"
+
+    def test_ps_refuses_a_template_of_something_else_also_when_nothing_runs(
+        self, host: EngineHost
+    ) -> None:
+        done = host.run("ps", "--format", "{{.Colour}}")
+        assert done.returncode == 125
+        assert "there is no Colour" in done.stderr
+        assert say(host, "ps", "-a", "-f", "status=paused", "-q") == ""
+
     def test_inspect_knows_docker_keys(self, host: EngineHost) -> None:
         identity = start(host, TRAP, "--hostname", "inner", "-l", "a=b")
         document = inspect(host)
