@@ -53,6 +53,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(words: list[str]) -> int:
+    if words[:1] == ["help"] and len(words) == 2:
+        words = [words[1], "--help"]
     if not words or words[0] in ("-h", "--help", "help"):
         print(_overview())
         return 0
@@ -82,9 +84,10 @@ def _refuse(error: SampanError) -> int:
 def _unknown(name: str) -> UsageError:
     from difflib import get_close_matches
 
-    near = get_close_matches(name, COMMANDS, n=1)
+    near = get_close_matches(name, [*COMMANDS, "--help", "--version"], n=1)
     hint = f"did you mean: sampan {near[0]}" if near else "sampan --help lists the commands"
-    return UsageError(f"no command {name!r}", remedy=hint)
+    kind = "option" if name.startswith("-") else "command"
+    return UsageError(f"no {kind} {name!r}", remedy=hint)
 
 
 def _make_parser(name: str, command: Command) -> "argparse.ArgumentParser":
@@ -101,13 +104,13 @@ def _make_parser(name: str, command: Command) -> "argparse.ArgumentParser":
         allow_abbrev=False,
         formatter_class=lambda prog: argparse.HelpFormatter(prog, width=width),
     )
-    parser.error = _refuse_usage  # type: ignore[method-assign]
+
+    def refuse(message: str) -> NoReturn:
+        """Replace argparse's exit code 2 by docker's 125 and its text by our three parts."""
+        raise UsageError(message, remedy=f"sampan {name} --help shows the options")
+
+    parser.error = refuse  # type: ignore[method-assign]
     return parser
-
-
-def _refuse_usage(message: str) -> NoReturn:
-    """Replace argparse's exit code 2 by docker's 125 and its text by our three parts."""
-    raise UsageError(message, remedy="sampan COMMAND --help shows the options")
 
 
 def _overview() -> str:

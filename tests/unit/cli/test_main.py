@@ -28,6 +28,22 @@ def test_an_unknown_option_is_refused_with_docker_s_exit_code():
     assert done.stderr.startswith("error[usage]: unrecognized arguments: --no-such-option\n")
 
 
+def test_a_usage_error_names_the_help_of_the_command_that_was_typed():
+    assert sampan("rmi").stderr.endswith("  remedy:   sampan rmi --help shows the options\n")
+
+
+def test_a_misspelt_option_of_the_program_is_called_an_option():
+    done = sampan("--verison")
+    assert done.returncode == 125
+    assert done.stderr == (
+        "error[usage]: no option '--verison'\n  remedy:   did you mean: sampan --version\n"
+    )
+
+
+def test_help_with_a_command_s_name_shows_that_command_s_help():
+    assert sampan("help", "rmi").stdout == sampan("rmi", "--help").stdout
+
+
 def test_a_full_disk_behind_standard_output_is_an_error_without_a_traceback(tmp_path):
     with open("/dev/full", "w") as full:
         done = sampan(
