@@ -47,6 +47,29 @@ def test_a_missing_program_and_one_that_is_none(host: EngineHost, user: str) -> 
 
 
 @everybody
+def test_a_missing_program_is_said_once_and_in_our_words(host: EngineHost, user: str) -> None:
+    lines = host.run("exec", "box", "no-such-program", user=user).stderr.splitlines()
+    assert [line.split()[0] for line in lines] == [
+        "error[container-start]:",
+        "evidence:",
+        "remedy:",
+    ]
+
+
+@everybody
+def test_a_working_directory_that_the_container_lacks_is_named(host: EngineHost, user: str) -> None:
+    done = host.run("exec", "-w", "/nowhere", "box", "pwd", user=user)
+    assert done.returncode == 125
+    assert done.stderr.startswith("error[exec]: container box has no directory /nowhere\n")
+    assert "remedy:" in done.stderr
+
+
+@everybody
+def test_it_may_start_in_a_mount_of_the_container(host: EngineHost, user: str) -> None:
+    assert host.run("exec", "-w", "/dev/shm", "box", "pwd", user=user).stdout == "/dev/shm\n"
+
+
+@everybody
 def test_input_goes_in_only_when_asked(host: EngineHost, user: str) -> None:
     assert host.run("exec", "-i", "box", "cat", stdin="words\n", user=user).stdout == "words\n"
     assert host.run("exec", "box", "cat", stdin="words\n", user=user).stdout == ""

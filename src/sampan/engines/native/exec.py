@@ -11,6 +11,7 @@ import stat
 from typing import Any, NamedTuple
 
 from sampan.engines.native import runtime as runtimes
+from sampan.engines.native.command_check import check_command
 from sampan.engines.native.state import ContainerRecord
 from sampan.engines.native.users import resolve_user
 from sampan.engines.native.window import copy_window_size
@@ -18,6 +19,7 @@ from sampan.errors import SampanError
 from sampan.kernel import libc
 from sampan.kernel.enter import join, reset_signals
 from sampan.kernel.forwarding import wait_forwarding
+from sampan.kernel.inroot import resolve_in_root
 
 _LARGEST_LISTING = 1 << 20
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -39,9 +41,9 @@ class ExecRequest(NamedTuple):
     terminal: bool = False
     interactive: bool = False
     detach: bool = False
-
-
     removed_variables: tuple[str, ...] = ()
+
+
 def exec_in_container(record: ContainerRecord, request: ExecRequest) -> int:
     """Run a process in the container; return its exit code (0 at once when detached).
 
@@ -69,6 +71,9 @@ def exec_in_container(record: ContainerRecord, request: ExecRequest) -> int:
     config = _read_config(record.bundle)
     process = plan_exec(config["process"], request, *_read_listings(record.bundle))
     _verify_mapped(process["user"]["uid"], config["linux"].get("uidMappings"), uid_map, record.name)
+    # A tree that changes under us, or that we may not look at, is the runtime's to judge.
+    with contextlib.suppress(OSError):
+        _verify_program(process, config, record)
     log = os.memfd_create("runtime-log", 0)
     document = os.memfd_create("process", 0)
     os.write(document, json.dumps(process).encode())
@@ -112,13 +117,13 @@ def plan_exec(
         planned["capabilities"] = {**sets, "effective": held, "permitted": held}
         environment["HOME"] = user.home
     environment.update(request.environment)
+    for name in request.removed_variables:
+        environment.pop(name, None)
     planned["env"] = [f"{name}={value}" for name, value in environment.items()]
     if request.working_directory:
         planned["cwd"] = request.working_directory
     return planned
 
-    for name in request.removed_variables:
-        environment.pop(name, None)
 
 def _become(words: list[str], request: ExecRequest) -> None:
     try:
@@ -170,6 +175,28 @@ def _verify_mapped(
             remedy=f"start the container with -u {uid}    or "
             "sudo usermod --add-subuids 100000-165535 --add-subgids 100000-165535 $USER",
         )
+
+
+def _verify_program(
+    process: dict[str, Any], config: dict[str, Any], record: ContainerRecord
+) -> None:
+    """Refuse a directory or a program that the container lacks, before the runtime does."""
+    rootfs = f"{record.bundle}/rootfs"
+    mounted = tuple(mount["destination"] for mount in config.get("mounts", ()))
+    directory: str = process["cwd"]
+    path, found = resolve_in_root(rootfs, directory)
+    covered = any(path == target or path.startswith(f"{target}/") for target in mounted)
+    if not covered and (found is None or not stat.S_ISDIR(found.st_mode)):
+        raise ExecError(
+            f"container {record.name} has no directory {directory}",
+            evidence="no such file or directory" if found is None else "not a directory",
+            remedy="choose another with -w DIR",
+        )
+    command: str = process["args"][0]
+    variables = dict(line.partition("=")[::2] for line in process["env"])
+    # Without a PATH the runtime has one of its own, which we do not know.
+    if "PATH" in variables or "/" in command:
+        check_command(rootfs, command, variables.get("PATH", ""), directory, mounted)
 
 
 def _read_config(bundle: str) -> dict[str, Any]:
