@@ -102,7 +102,9 @@ def parse_device(text: str) -> list[tuple[str, str, str]]:
         mode = os.stat(host).st_mode
     except OSError as error:
         raise BindSourceError(
-            f"--device: no device node {host}", evidence=str(error.strerror)
+            f"--device: no device node {host}",
+            evidence=str(error.strerror),
+            remedy="ls /dev lists the nodes of this host",
         ) from error
     if stat.S_ISDIR(mode):
         return _nodes_below(host, container, permissions)

@@ -141,7 +141,11 @@ def read_env_file(path: str, environment: dict[str, str]) -> list[tuple[str, str
         with open(path, encoding="utf-8-sig", errors="surrogateescape") as stream:
             lines = stream.read().split("\n")
     except OSError as error:
-        raise UsageError(f"cannot read --env-file {path}", evidence=str(error.strerror)) from error
+        raise UsageError(
+            f"cannot read --env-file {path}",
+            evidence=str(error.strerror),
+            remedy="name a readable file with NAME=VALUE lines",
+        ) from error
     found = []
     for number, line in enumerate(lines, 1):
         text = line.lstrip().removesuffix("\r")

@@ -99,11 +99,23 @@ def locate_image(
     if found is not None:
         return found
     wanted = name if is_hex(hex_of(name)) else parse_reference(name).familiar
+    near = _find_similar(layout, wanted)
+    hint = f"did you mean {near}?" if near else "sampan images lists what is there"
     raise ImageNotFoundError(
         f"no image {wanted} in the store",
         evidence=f"looked in {layout.root}",
-        remedy=f"sampan import SOURCE {name}    (sampan images lists what is there)",
+        remedy=f"sampan import SOURCE {name}    ({hint})",
     )
+
+
+def _find_similar(layout: StoreLayout, wanted: str) -> str | None:
+    """The name in the store that is most like the one that is not there."""
+    from difflib import get_close_matches
+
+    from sampan.images.catalogue import list_names
+
+    known = [one.reference.familiar for one in list_names(layout)]
+    return next(iter(get_close_matches(wanted, known, n=1)), None)
 
 
 def check_store(layout: StoreLayout) -> bool:
