@@ -1,7 +1,9 @@
 """`sampan run` in the foreground, as root, as a user with one id, and as one with a range of ids."""
 
 import os
+import shlex
 import signal
+import subprocess
 from collections.abc import Iterator
 
 import pytest
@@ -78,6 +80,21 @@ def test_a_closed_output_pipe_ends_the_program_as_in_any_pipeline(
     running.stdout.close()
     assert running.wait(20) == 128 + signal.SIGPIPE
     running.communicate()
+
+
+@pytest.mark.parametrize(("closed", "seen"), [("<&-", "out"), (">&-", "err"), ("2>&-", "out")])
+def test_a_closed_standard_stream_is_an_empty_one(host: EngineHost, closed: str, seen: str) -> None:
+    line = shlex.join(host.command("run", "--rm", "-i", "testimage", "sh", "-c", "cat; echo out; echo err >&2; exit 3"))  # fmt: skip
+    done = subprocess.run(
+        ["sh", "-c", f"{line} {closed}"],
+        env=host.environment(),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 3, done.stderr
+    assert (done.stdout + done.stderr).split() == (["out", "err"] if closed == "<&-" else [seen])
 
 
 @everybody
