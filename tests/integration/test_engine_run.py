@@ -126,6 +126,15 @@ def test_supplementary_groups_of_the_image_apply(host: EngineHost) -> None:
         assert output(host, "-u", "app:root", "testimage", "id", "-G", user=user).split() == ["0"]
 
 
+def test_the_first_group_is_among_the_others_so_that_leaving_it_opens_no_file(
+    host: EngineHost,
+) -> None:
+    for user in ("root", "ranged"):
+        for words, groups in (((), "0"), (("-u", "app"), "1000 2000"), (("-u", "5:6"), "6")):
+            said = output(host, *words, "testimage", "grep", "Groups", "/proc/self/status", user=user)  # fmt: skip
+            assert said.split(maxsplit=1)[1].strip() == groups
+
+
 def test_a_working_directory_that_is_not_there_is_made_behind_the_images_links(
     host: EngineHost,
 ) -> None:

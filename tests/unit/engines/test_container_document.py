@@ -88,7 +88,7 @@ def test_groups_that_open_a_gpus_node_are_kept_rather_than_mapped() -> None:
     plan = ImportPlan(additional_gids=(44,))
     assert 44 in build(ContainerSpec("i"), plan=plan)["process"]["user"]["additionalGids"]
     config = build(ContainerSpec("i"), plan=plan, maps=RANGED)
-    assert config["process"]["user"]["additionalGids"] == [7]
+    assert config["process"]["user"]["additionalGids"] == [0, 7]
     assert config["annotations"] == {"run.oci.keep_original_groups": "1"}
 
 

@@ -15,7 +15,7 @@ OWN: dict[str, Any] = {
     "args": ["server"],
     "env": ["PATH=/bin", "HOME=/root", "A=1"],
     "cwd": "/srv",
-    "user": {"uid": 0, "gid": 0, "umask": 18, "additionalGids": []},
+    "user": {"uid": 0, "gid": 0, "umask": 18, "additionalGids": [0]},
     "capabilities": {"bounding": ["CAP_KILL"], "effective": ["CAP_KILL"], "permitted": []},
     "noNewPrivileges": True,
 }
@@ -54,7 +54,9 @@ def test_another_directory() -> None:
 
 def test_another_user_has_his_groups_and_home_and_no_rights() -> None:
     planned = plan(user="app")
-    assert planned["user"] == {"uid": 1000, "gid": 1001, "umask": 18, "additionalGids": [2000]}
+    assert planned["user"] == {
+        "uid": 1000, "gid": 1001, "umask": 18, "additionalGids": [1001, 2000],
+    }  # fmt: skip
     assert planned["capabilities"] == {
         "bounding": ["CAP_KILL"],
         "effective": [],

@@ -96,11 +96,13 @@ def build_config(
         "ociVersion": "1.0.2",
         "process": {
             "terminal": spec.terminal,
+            # The first group is among the others too, as with docker: setting the group id of a
+            # program must not be a way out of what a file denies to its group.
             "user": {
                 "uid": user.uid,
                 "gid": user.gid,
                 "umask": 0o022,
-                "additionalGids": list(user.additional_gids),
+                "additionalGids": [user.gid, *user.additional_gids],
             },
             "args": arguments,
             "env": list(process.environment),
@@ -183,7 +185,7 @@ def _fit_groups(config: dict[str, Any], user: User, plan: ImportPlan, maps: IdMa
     They are what opens a GPU's node on a host that restricts it to a group. With a single id
     setgroups(2) is forbidden anyway, so the process keeps them without being asked.
     """
-    additional = [] if maps.single else list(user.additional_gids)
+    additional = [] if maps.single else [user.gid, *user.additional_gids]
     config["process"]["user"]["additionalGids"] = additional
     if plan.additional_gids and not maps.single:
         config.setdefault("annotations", {})["run.oci.keep_original_groups"] = "1"

@@ -110,7 +110,7 @@ def plan_exec(
     if request.user:
         user = resolve_user(request.user, passwd, group)
         own = process.get("user", {})
-        extra = list(user.additional_gids) if own.get("additionalGids") is not None else []
+        extra = [user.gid, *user.additional_gids] if own.get("additionalGids") else []
         planned["user"] = {**own, "uid": user.uid, "gid": user.gid, "additionalGids": extra}
         sets = process.get("capabilities", {})
         held = sets.get("bounding", []) if user.uid == 0 else []
