@@ -158,6 +158,23 @@ def test_volumes_of_the_host(host: EngineHost, user: str, tmp_path_factory: obje
 
 
 @everybody
+def test_a_read_only_volume_is_so_with_all_that_is_mounted_below_it(
+    host: EngineHost, user: str
+) -> None:
+    outer = host.base / f"outer-{user}"
+    (outer / "inner").mkdir(parents=True)
+    line = shlex.join(host.command("run", "--rm", "-v", f"{outer}:/data:ro", "testimage", "touch", "/data/inner/no", user=user))  # fmt: skip
+    done = subprocess.run(
+        ["unshare", "--mount", "sh", "-c", f"mount -t tmpfs -o mode=1777 x {outer}/inner; {line}"],
+        env=host.environment(user),
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert (done.returncode, "Read-only" in done.stderr) == (1, True), done.stderr
+
+
+@everybody
 def test_read_only_root_keeps_temporary_file_systems_writable(host: EngineHost, user: str) -> None:
     script = "touch /no 2>&1; touch /scratch/yes && ls /scratch; df -m /scratch | tail -1"
     said = output(host, "--read-only", "--tmpfs", "/scratch:size=8m", "testimage", "sh", "-c", script, user=user)  # fmt: skip

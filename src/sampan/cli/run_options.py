@@ -142,7 +142,7 @@ def _add_isolation_options(parser: argparse.ArgumentParser) -> None:
 
 def _add_file_options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument_group("files").add_argument
-    add("-v", "--volume", action="append", default=[], metavar="SOURCE:TARGET[:ro]", help="show a host path in the container")  # fmt: skip
+    add("-v", "--volume", action="append", default=[], metavar="SOURCE:TARGET[:ro]", help="show a host path, which must exist, in the container; ro: with all mounted below it")  # fmt: skip
     add("--mount", action="append", default=[], metavar="type=bind,src=…,dst=…", help="the same in long form; type bind, tmpfs or volume")  # fmt: skip
     add("--tmpfs", action="append", default=[], metavar="TARGET[:OPTIONS]", help="mount a tmpfs")
     add("--device", action="append", default=[], metavar="HOST[:TARGET][:rwm]", help="pass a device node on")  # fmt: skip

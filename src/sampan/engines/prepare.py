@@ -38,6 +38,7 @@ from sampan.model.facts import ImageFacts
 from sampan.model.image import ImageConfig, Platform, parse_image_config
 from sampan.model.plan import ImportPlan, PlannedFile
 
+_MOUNT_SETATTR = (5, 12)
 _VISIBLE = "NVIDIA_VISIBLE_DEVICES"
 _GO_ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 
@@ -207,6 +208,7 @@ def _build_bundle(spec: ContainerSpec, chosen: _Chosen) -> tuple[Bundle, tuple[s
             chosen.host.may_raise_limits,
             chosen.cgroup.view,
             bool(chosen.cgroup.runtime_path),
+            chosen.runtime.kind == "crun" and chosen.host.linux >= _MOUNT_SETATTR,
         ),
         security,
         capabilities,

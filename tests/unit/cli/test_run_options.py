@@ -160,6 +160,22 @@ class TestMounts:
             odd
         )
 
+    def test_a_bind_mounts_source_is_a_path_even_without_a_slash(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        (tmp_path / "in").mkdir()
+        monkeypatch.chdir(tmp_path)
+        mount = read("--mount", "type=bind,src=in,dst=/x", "debian").mounts[0]
+        assert mount.source == str(tmp_path / "in")
+
+    def test_a_path_without_a_type_is_told_the_type(self) -> None:
+        with pytest.raises(UsageError) as caught:
+            read("--mount", "src=/tmp,dst=/x", "debian")
+        assert caught.value.remedy == "--mount type=bind,src=/tmp,dst=/x"
+
+    def test_a_tmpfs_takes_the_kernels_words_for_times(self) -> None:
+        assert "noatime" in read("--tmpfs", "/a:noatime", "debian").mounts[0].options
+
     def test_propagation_and_depth(self, tmp_path: Path) -> None:
         text = f"type=bind,src={tmp_path},dst=/x,bind-propagation=rshared,bind-recursive=disabled"
         assert read("--mount", text, "debian").mounts[0].options == ("rshared", "bind")
@@ -201,6 +217,9 @@ class TestMounts:
             "type=bind,dst=/x",
             "type=npipe,dst=/x",
             "type=tmpfs,dst=/x,tmpfs-mode=9",
+            "type=tmpfs,src=/tmp,dst=/x",
+            "type=bind,src=/tmp,dst=/x,bind-recursive=readonly",
+            "type=bind,src=/tmp,dst=/x,readonly,bind-recursive=writable",
             "type=bind,src=/tmp,dst=/x,colour=red",
             "src=cache,dst=/x",
         ],

@@ -139,7 +139,9 @@ def test_init_is_bound_and_runs_the_command() -> None:
 
 
 def planned(spec: ContainerSpec, volumes: tuple[str, ...] = ()) -> list[dict[str, Any]]:
-    return plan_mounts(spec, volumes, rootless=False, tty_group=True, cgroup="none")
+    return plan_mounts(
+        spec, volumes, rootless=False, tty_group=True, cgroup="none", deep_read_only=True
+    )
 
 
 def test_mounts_of_the_user_come_parents_first_and_after_our_own() -> None:

@@ -30,12 +30,14 @@ class HostAbilities(NamedTuple):
         may_raise_limits: CAP_SYS_RESOURCE.
         cgroup_view: see ``filesystems.plan_mounts``.
         runtime_manages_cgroups: limits and device rules go into config.json.
+        deep_read_only: see ``filesystems.plan_mounts``.
     """
 
     id_maps: IdMaps | None
     may_raise_limits: bool
     cgroup_view: str
     runtime_manages_cgroups: bool
+    deep_read_only: bool = False
 
 
 class Bundle(NamedTuple):
@@ -86,6 +88,7 @@ def build_config(
         rootless=rootless,
         tty_group=host.id_maps is None or not host.id_maps.single,
         cgroup=host.cgroup_view,
+        deep_read_only=host.deep_read_only,
     )
     if init:
         arguments = [INIT_PATH, "--", *arguments]
