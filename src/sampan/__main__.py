@@ -1,7 +1,5 @@
 """``python -m sampan`` is the ``sampan`` program."""
 
-import sys
+from sampan.cli.main import program
 
-from sampan.cli.main import main
-
-sys.exit(main())
+program()

@@ -51,3 +51,9 @@ class InternalError(SampanError):
     """A state that our own code excludes; reported as a bug."""
 
     id = "internal"
+
+
+class OperatingSystemError(SampanError):
+    """A system call failed where nothing better could be said: a full disk behind our output."""
+
+    id = "operating-system"

@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import pytest
 
@@ -53,6 +54,7 @@ def test_runc_serves_where_there_is_no_crun(host: EngineHost) -> None:
     for user in USERS:
         code, said = run_after(host, hide(["crun"]), *RUN, user=user)
         assert (code, said) == (0, "")
+    assert not list(Path("/sys/fs/cgroup").glob("*/sampan-*"))
 
 
 def test_user_namespaces_turned_off(host: EngineHost) -> None:

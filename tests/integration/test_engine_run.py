@@ -1,7 +1,9 @@
 """`sampan run` in the foreground, as root, as a user with one id, and as one with a range of ids."""
 
 import os
+import shlex
 import signal
+import subprocess
 from collections.abc import Iterator
 
 import pytest
@@ -80,6 +82,21 @@ def test_a_closed_output_pipe_ends_the_program_as_in_any_pipeline(
     running.communicate()
 
 
+@pytest.mark.parametrize(("closed", "seen"), [("<&-", "out"), (">&-", "err"), ("2>&-", "out")])
+def test_a_closed_standard_stream_is_an_empty_one(host: EngineHost, closed: str, seen: str) -> None:
+    line = shlex.join(host.command("run", "--rm", "-i", "testimage", "sh", "-c", "cat; echo out; echo err >&2; exit 3"))  # fmt: skip
+    done = subprocess.run(
+        ["sh", "-c", f"{line} {closed}"],
+        env=host.environment(),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 3, done.stderr
+    assert (done.stdout + done.stderr).split() == (["out", "err"] if closed == "<&-" else [seen])
+
+
 @everybody
 def test_environment_directory_and_user_come_from_image_and_options(
     host: EngineHost, user: str
@@ -109,6 +126,15 @@ def test_supplementary_groups_of_the_image_apply(host: EngineHost) -> None:
         assert output(host, "-u", "app:root", "testimage", "id", "-G", user=user).split() == ["0"]
 
 
+def test_the_first_group_is_among_the_others_so_that_leaving_it_opens_no_file(
+    host: EngineHost,
+) -> None:
+    for user in ("root", "ranged"):
+        for words, groups in (((), "0"), (("-u", "app"), "1000 2000"), (("-u", "5:6"), "6")):
+            said = output(host, *words, "testimage", "grep", "Groups", "/proc/self/status", user=user)  # fmt: skip
+            assert said.split(maxsplit=1)[1].strip() == groups
+
+
 def test_a_working_directory_that_is_not_there_is_made_behind_the_images_links(
     host: EngineHost,
 ) -> None:
@@ -129,6 +155,23 @@ def test_volumes_of_the_host(host: EngineHost, user: str, tmp_path_factory: obje
     done = host.run("run", "--rm", "-v", f"{shared}:/data:ro", "testimage", "touch", "/data/no", user=user)  # fmt: skip
     assert done.returncode == 1
     assert "Read-only" in done.stderr
+
+
+@everybody
+def test_a_read_only_volume_is_so_with_all_that_is_mounted_below_it(
+    host: EngineHost, user: str
+) -> None:
+    outer = host.base / f"outer-{user}"
+    (outer / "inner").mkdir(parents=True)
+    line = shlex.join(host.command("run", "--rm", "-v", f"{outer}:/data:ro", "testimage", "touch", "/data/inner/no", user=user))  # fmt: skip
+    done = subprocess.run(
+        ["unshare", "--mount", "sh", "-c", f"mount -t tmpfs -o mode=1777 x {outer}/inner; {line}"],
+        env=host.environment(user),
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert (done.returncode, "Read-only" in done.stderr) == (1, True), done.stderr
 
 
 @everybody

@@ -247,6 +247,9 @@ def test_the_commands_tell_one_story(
     assert (
         shell("inspect", "--type", "image", "-f", "{{json .Config.Cmd}}", other[7:19]) == '["sh"]\n'
     )
+    # What the image does not set is there as docker shows it, not an unknown member.
+    unset = shell("inspect", "-f", "{{json .Config.Env}} {{json .Config.User}}", other[7:19])
+    assert unset == 'null ""\n'
     assert "no image nothing" in shell("inspect", "--type", "image", "nothing", code=1)
     assert shell("rmi", "debian") == f"Untagged: debian:latest\nDeleted: {other}\n"
     assert "error[image-not-found]" in shell("rmi", "debian", code=1)

@@ -1,7 +1,9 @@
 """Options of the commands that look at the host's driver, and the inventory they mean."""
 
 import argparse
+import os
 
+from sampan.errors import UsageError
 from sampan.model.inventory import Inventory
 
 
@@ -24,11 +26,27 @@ def add_driver_options(parser: argparse.ArgumentParser) -> None:
         help="look for libraries here first, inside the driver root (may be repeated;"
         " LD_LIBRARY_PATH is not used)",
     )
-    parser.add_argument("--format", choices=("table", "json"), default="table")
+    parser.add_argument(
+        "--format", choices=("table", "json"), default="table", help="table, or JSON"
+    )
 
 
 def find_inventory(arguments: argparse.Namespace) -> Inventory:
-    """The inventory that the options mean, taken now."""
+    """The inventory that the options mean, taken now.
+
+    Raises:
+        UsageError: a root is no directory.
+    """
+    for option, root in (
+        ("--driver-root", arguments.driver_root),
+        ("--dev-root", arguments.dev_root),
+    ):
+        if not os.path.isdir(root):
+            raise UsageError(
+                f"{option} {root} is no directory",
+                evidence="not a directory" if os.path.lexists(root) else "it does not exist",
+                remedy=f"name the directory that stands for /, or leave out {option}",
+            )
     from sampan.driver.inventory import take_inventory
 
     return take_inventory(

@@ -4,7 +4,8 @@ import argparse
 import os
 import sys
 
-from sampan.cli.option_values import parse_variable, read_env_file, refuse_value
+from sampan.cli.flags import add_flag
+from sampan.cli.option_values import read_variables, refuse_value
 from sampan.errors import UsageError
 
 
@@ -12,10 +13,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options; they end at the container's name."""
     parser.usage = "sampan exec [OPTIONS] CONTAINER COMMAND [ARG...]"
     add = parser.add_argument
-    add("-i", "--interactive", action="store_true", help="pass our standard input on")
-    add("-t", "--tty", action="store_true", help="give the command a terminal")
-    add("-d", "--detach", action="store_true", help="return at once, the command goes on")
-    add("-e", "--env", action="append", default=[], metavar="NAME[=VALUE]", help="set a variable; without VALUE: as it is here")  # fmt: skip
+    add_flag(add, "-i", "--interactive", help="pass our standard input on")
+    add_flag(add, "-t", "--tty", help="give the command a terminal")
+    add_flag(add, "-d", "--detach", help="return at once, the command goes on")
+    add("-e", "--env", action="append", default=[], metavar="NAME[=VALUE]", help="set a variable; without VALUE: as it is here, removed if it is not")  # fmt: skip
     add("--env-file", action="append", default=[], metavar="FILE", help="set the variables in FILE")
     add("-w", "--workdir", default="", metavar="DIR", help="working directory in the container")
     add("-u", "--user", default="", metavar="USER[:GROUP]", help="names or numeric ids")
@@ -43,20 +44,19 @@ def main(arguments: argparse.Namespace) -> int:
     from sampan.engines.native.control import locate_running
     from sampan.engines.native.exec import ExecRequest, exec_in_container
 
-    here = dict(os.environ)
-    variables = [pair for path in arguments.env_file for pair in read_env_file(path, here)]
-    variables += [pair for text in arguments.env if (pair := parse_variable(text, here))]
+    variables, removed = read_variables(arguments.env_file, arguments.env, dict(os.environ))
     record = locate_running(words[0])
     sys.stdout.flush()
     return exec_in_container(
         record,
         ExecRequest(
             arguments=tuple(words[1:]),
-            environment=tuple(variables),
+            environment=variables,
             user=arguments.user,
             working_directory=arguments.workdir,
             terminal=terminal,
             interactive=arguments.interactive,
             detach=arguments.detach,
+            removed_variables=removed,
         ),
     )

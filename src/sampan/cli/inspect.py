@@ -8,6 +8,18 @@ from typing import Any
 
 from sampan.errors import SampanError
 
+_NO_CONFIG: dict[str, Any] = {
+    "User": "",
+    "Env": None,
+    "Entrypoint": None,
+    "Cmd": None,
+    "WorkingDir": "",
+    "Volumes": None,
+    "ExposedPorts": None,
+    "Labels": None,
+}
+"""What docker shows where an image says nothing: templates that ask for it find it."""
+
 
 class NoSuchObjectError(SampanError):
     """Neither a container nor an image has this name."""
@@ -100,7 +112,7 @@ def _inspect_image(name: str) -> dict[str, Any] | None:
         "Variant": config.get("variant") or "",
         "Os": config.get("os") or "",
         "Size": record.size,
-        "Config": config.get("config") or {},
+        "Config": {**_NO_CONFIG, **(config.get("config") or {})},
         "RootFS": {"Type": "layers", "Layers": [layer.diff_id for layer in record.layers]},
         "History": config.get("history") or [],
         "Sampan": {

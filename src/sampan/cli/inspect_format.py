@@ -1,14 +1,23 @@
-"""The part of Go's templates that scripts use with ``docker inspect -f``: fields, and json."""
+"""The part of Go's templates that scripts use with docker's ``--format``: fields, json, index."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from sampan.errors import UsageError
 
 
-def render_template(template: str, document: Mapping[str, Any]) -> str:
-    """Replace each ``{{.A.B}}`` and ``{{json .A.B}}`` by what the document has there.
+def render_template(
+    template: str,
+    document: Mapping[str, Any],
+    lookups: Mapping[str, Callable[[str], str]] | None = None,
+) -> str:
+    """Replace each ``{{.A.B}}``, ``{{json .A.B}}``, ``{{index .A "key"}}`` by what is there.
+
+    Args:
+        template: the user's text.
+        document: what its members stand for.
+        lookups: by NAME what answers ``{{.NAME "key"}}``.
 
     Raises:
         UsageError: another action, or a member that is not there.
@@ -18,31 +27,48 @@ def render_template(template: str, document: Mapping[str, Any]) -> str:
         expression, end, rest = action.partition("}}")
         if not end:
             raise _refusal(template, "'{{' without '}}'")
-        text += _evaluate(template, expression.strip(), document) + rest
+        text += _evaluate(template, expression.strip(), document, lookups or {}) + rest
     return text
 
 
-def _evaluate(template: str, expression: str, document: Mapping[str, Any]) -> str:
-    words = expression.split()
-    is_json = words[:1] == ["json"]
-    path = words[1:] if is_json else words
-    if len(path) != 1 or not path[0].startswith("."):
+def _evaluate(
+    template: str,
+    expression: str,
+    document: Mapping[str, Any],
+    lookups: Mapping[str, Callable[[str], str]],
+) -> str:
+    before, quote, after = expression.partition('"')
+    key = after.removesuffix('"') if quote else None
+    words = before.split()
+    verb = words.pop(0) if words[:1] in (["json"], ["index"]) else ""
+    is_json = verb == "json"
+    if key is not None and not verb and len(words) == 1 and words[0].lstrip(".") in lookups:
+        return lookups[words[0].lstrip(".")](key)
+    if len(words) != 1 or not words[0].startswith(".") or (verb == "index") != (key is not None):
         raise _refusal(template, f"{{{{{expression}}}}} is not understood")
-    value: Any = document
-    for name in filter(None, path[0].split(".")):
-        if not isinstance(value, Mapping) or name not in value:
-            there = ", ".join(value) if isinstance(value, Mapping) else "no members"
-            raise _refusal(template, f"there is no {name}; there is: {there}")
-        value = value[name]
+    value = _member(template, words[0], document)
+    if key is not None:
+        # As in Go, a key that a map lacks is empty text.
+        value = value.get(key, "") if isinstance(value, Mapping) else ""
     # Go prints true and <nil>, and a string without its quotes.
     if is_json or isinstance(value, (dict, list, bool)):
         return json.dumps(value)
     return "<nil>" if value is None else str(value)
 
 
+def _member(template: str, path: str, document: Mapping[str, Any]) -> Any:
+    value: Any = document
+    for name in filter(None, path.split(".")):
+        if not isinstance(value, Mapping) or name not in value:
+            there = ", ".join(value) if isinstance(value, Mapping) else ""
+            raise _refusal(template, f"there is no {name}; there is: {there or 'no member'}")
+        value = value[name]
+    return value
+
+
 def _refusal(template: str, evidence: str) -> UsageError:
     return UsageError(
         f"cannot use --format {template!r}",
         evidence=evidence,
-        remedy="{{.Member.Member}} and {{json .Member}} are known; without --format comes all",
+        remedy='{{.Member.Member}}, {{json .Member}} and {{index .Member "key"}} are known',
     )

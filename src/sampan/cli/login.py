@@ -5,6 +5,7 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
+from sampan.cli.flags import add_flag
 from sampan.errors import UsageError
 from sampan.registry.settings import NGC
 
@@ -22,9 +23,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="asked for when missing; on nvcr.io always $oauthtoken, and never asked for",
     )
-    parser.add_argument(
+    add_flag(
+        parser.add_argument,
         "--password-stdin",
-        action="store_true",
         help="read password or key from standard input; otherwise it is asked for, unseen",
     )
     parser.add_argument(

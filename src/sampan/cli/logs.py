@@ -4,14 +4,15 @@ import argparse
 import sys
 import time
 
+from sampan.cli.flags import add_flag
 from sampan.cli.option_values import parse_number
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
     add = parser.add_argument
-    add("-f", "--follow", action="store_true", help="go on until the container ends")
-    add("-t", "--timestamps", action="store_true", help="show when each line came")
+    add_flag(add, "-f", "--follow", help="go on until the container ends")
+    add_flag(add, "-t", "--timestamps", help="show when each line came")
     add("-n", "--tail", default="all", metavar="NUMBER", help="only so many lines from the end")
     add("--since", metavar="TIME", help="only lines from then on: a time, or a duration ago (10m)")
     add("--until", metavar="TIME", help="only lines before: a time, or a duration ago")
@@ -34,11 +35,17 @@ def main(arguments: argparse.Namespace) -> int:
     )
     streams = {"stdout": sys.stdout.buffer, "stderr": sys.stderr.buffer}
     record = state.load_record(arguments.name)
+    before = sys.stdout.buffer
     for line in logs.read_log(record, selection, follow=arguments.follow):
         stream = streams.get(line.stream, sys.stdout.buffer)
+        if stream is not before:
+            # So that the two streams meet in the order in which they were written.
+            before.flush()
+            before = stream
         if arguments.timestamps and line.begins:
             stream.write(f"{line.stamp} ".encode())
         stream.write(line.text)
-        # Line by line, so that the two streams meet in the order in which they were written.
-        stream.flush()
+        if arguments.follow:
+            stream.flush()
+    before.flush()
     return 0

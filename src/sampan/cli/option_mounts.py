@@ -15,6 +15,7 @@ _FLAGS = ("ro", "rw", "exec", "noexec", "suid", "nosuid", "dev", "nodev", "bind"
 _MEANINGLESS = ("z", "Z", "cached", "consistent", "delegated", "nocopy", "volume-nocopy")
 """Options of -v for SELinux, macOS and named volumes; taken and without effect here."""
 
+_TIMES = ("noatime", "relatime", "strictatime", "nodiratime")
 _TMPFS_DEFAULTS = ("noexec", "nosuid", "nodev")
 
 
@@ -48,13 +49,21 @@ def parse_mount(text: str) -> VolumeMount:
     given.pop("consistency", "")
     if kind == "bind":
         mount = _bind(text, source, target, given, read_only=read_only)
-    elif kind == "tmpfs":
+    elif kind == "tmpfs" and not source:
         mount = _tmpfs(text, target, given, read_only=read_only)
     elif kind == "volume" and not source:
         given.pop("volume-nocopy", "")
         mount = VolumeMount("volume", "", target, ("ro",) if read_only else ())
+    elif kind == "volume" and "/" in source:
+        raise UsageError(
+            f"--mount shows the directory {source} when told type=bind",
+            evidence=f"{text}: without a type it is volume, whose source is a name",
+            remedy=f"--mount type=bind,src={source},dst={target}",
+        )
     elif kind == "volume":
         raise _named_volume(source)
+    elif kind == "tmpfs":
+        raise UsageError("--mount type=tmpfs has no source", evidence=text, remedy="leave it out")
     else:
         refuse_value("--mount", text, "type bind, tmpfs or volume", "--mount type=tmpfs,dst=/run")
     if given:
@@ -69,8 +78,8 @@ def parse_tmpfs(text: str) -> VolumeMount:
     for word in options:
         name, equals, value = word.partition("=")
         if name == "size" and equals and not value.endswith("%"):
-            parse_size("--tmpfs size", value)
-        elif name not in ("size", "mode", "uid", "gid", "nr_inodes", "nr_blocks", *_FLAGS):
+            parse_size("--tmpfs …:size", value)
+        elif name not in ("size", "mode", "uid", "gid", "nr_inodes", "nr_blocks", *_FLAGS, *_TIMES):
             refuse_value("--tmpfs", text, "mount options of tmpfs", "--tmpfs /run:size=64m,exec")
     implied = [one for one in _TMPFS_DEFAULTS if one.removeprefix("no") not in options]
     mode = [] if any(one.startswith("mode=") for one in options) else ["mode=1777"]
@@ -102,7 +111,9 @@ def parse_device(text: str) -> list[tuple[str, str, str]]:
         mode = os.stat(host).st_mode
     except OSError as error:
         raise BindSourceError(
-            f"--device: no device node {host}", evidence=str(error.strerror)
+            f"--device: no device node {host}",
+            evidence=str(error.strerror),
+            remedy="ls /dev lists the nodes of this host",
         ) from error
     if stat.S_ISDIR(mode):
         return _nodes_below(host, container, permissions)
@@ -145,12 +156,20 @@ def _bind(
     recursive = given.pop("bind-recursive", "enabled")
     if parse_boolean("bind-nonrecursive", given.pop("bind-nonrecursive", "false")):
         recursive = "disabled"
+    if recursive not in ("enabled", "disabled", "readonly"):
+        example = "--mount type=bind,…,readonly,bind-recursive=readonly"
+        refuse_value("bind-recursive", recursive, "enabled, disabled or readonly", example)
+    if recursive == "readonly" and not read_only:
+        cause = "bind-recursive=readonly goes with readonly"
+        raise UsageError(cause, evidence=text, remedy="add ,readonly")
     if recursive == "disabled":
         words.append("bind")
     if read_only:
         words.append("ro")
     given.pop("relabel", "")
-    return VolumeMount("bind", _source("--mount", source), target, _bind_options(text, words))
+    # Relative as with podman: what a bind mount names is never a volume.
+    path = os.path.abspath(source)
+    return VolumeMount("bind", _source("--mount", path), target, _bind_options(text, words))
 
 
 def _tmpfs(text: str, target: str, given: dict[str, str], *, read_only: bool) -> VolumeMount:
@@ -170,7 +189,7 @@ def _bind_options(text: str, words: list[str]) -> tuple[str, ...]:
     chosen = [word for word in words if word and word not in _MEANINGLESS]
     for word in chosen:
         if word not in _PROPAGATIONS + _FLAGS:
-            refuse_value("-v", text, f"no option {word!r}", "-v /data:/data:ro")
+            refuse_value("-v", text, f"options that exist; {word!r} is none", "-v /data:/data:ro")
     if not {"bind", "rbind"} & set(chosen):
         chosen.insert(0, "rbind")
     if not set(_PROPAGATIONS) & set(chosen):

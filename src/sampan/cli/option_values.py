@@ -110,6 +110,27 @@ def parse_variable(text: str, environment: dict[str, str]) -> tuple[str, str] | 
     return (name, environment[name]) if name in environment else None
 
 
+def read_variables(
+    files: list[str], texts: list[str], environment: dict[str, str]
+) -> tuple[tuple[tuple[str, str], ...], tuple[str, ...]]:
+    """What ``--env-file`` and ``-e`` set, in this order, and the names that ``-e`` removes.
+
+    As with docker, ``-e NAME`` of a variable that is not set here takes it away from the image's;
+    such a line of a file means nothing.
+    """
+    variables = [pair for path in files for pair in read_env_file(path, environment)]
+    removed: dict[str, None] = {}
+    for text in texts:
+        pair = parse_variable(text, environment)
+        if pair is None:
+            removed[text] = None
+            variables = [one for one in variables if one[0] != text]
+        else:
+            removed.pop(pair[0], None)
+            variables.append(pair)
+    return tuple(variables), tuple(removed)
+
+
 def read_env_file(path: str, environment: dict[str, str]) -> list[tuple[str, str]]:
     """The variables of an ``--env-file``: one a line, ``#`` begins a comment line, no quoting.
 
@@ -120,7 +141,11 @@ def read_env_file(path: str, environment: dict[str, str]) -> list[tuple[str, str
         with open(path, encoding="utf-8-sig", errors="surrogateescape") as stream:
             lines = stream.read().split("\n")
     except OSError as error:
-        raise UsageError(f"cannot read --env-file {path}", evidence=str(error.strerror)) from error
+        raise UsageError(
+            f"cannot read --env-file {path}",
+            evidence=str(error.strerror),
+            remedy="name a readable file with NAME=VALUE lines",
+        ) from error
     found = []
     for number, line in enumerate(lines, 1):
         text = line.lstrip().removesuffix("\r")

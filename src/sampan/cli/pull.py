@@ -4,6 +4,7 @@ import argparse
 import json
 import os
 
+from sampan.cli.flags import add_flag
 from sampan.cli.pulling import POLICIES, describe_plan, pull
 from sampan.images.store import StoredImage, find_image, locate_image
 
@@ -29,10 +30,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="GPUS",
         help="hold what the image demands of driver and GPU against these, as of sampan run",
     )
-    parser.add_argument(
-        "--dry-run", action="store_true", help="say what would be fetched, and fetch nothing"
-    )
-    parser.add_argument("--quiet", "-q", action="store_true", help="print nothing but the id")
+    add = parser.add_argument
+    add_flag(add, "--dry-run", help="say what would be fetched, and fetch nothing")
+    add_flag(add, "--quiet", "-q", help="print nothing but the id")
     parser.add_argument(
         "reference",
         metavar="REFERENCE",

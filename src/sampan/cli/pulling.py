@@ -54,11 +54,12 @@ def with_image(
         return action()
     try:
         return action()
-    except ImageNotFoundError:
+    except ImageNotFoundError as error:
         if policy == "never" or not _is_name(name):
             raise
-        print(f"no image {name} in the store: pulling it", file=sys.stderr)
-        fetch()
+        hint = f" (did you mean {error.near}?)" if error.near else ""
+        print(f"no image {name} in the store{hint}: pulling it", file=sys.stderr)
+    fetch()
     return action()
 
 
@@ -101,8 +102,9 @@ def pull(
 def describe_plan(plan: "PullPlan") -> str:
     """A pull in one line."""
     from sampan.cli.humanize import human_size
+    from sampan.cli.render import printable
 
-    head = f"{plan.reference.familiar} ({plan.remote.platform})"
+    head = printable(f"{plan.reference.familiar} ({plan.remote.platform})")
     if plan.is_linked:
         return f"{head}: up to date"
     layers = plan.layers

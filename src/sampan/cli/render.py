@@ -7,14 +7,24 @@ from sampan.errors import SampanError
 
 def print_error(error: SampanError) -> None:
     """Print the three parts of a refusal on standard error."""
-    lines = [f"error[{error.id}]: {error.cause}"]
+    lines = [f"error[{error.id}]: {printable(error.cause)}"]
     if error.evidence:
-        lines.append(f"  evidence: {error.evidence}")
+        lines.append(f"  evidence: {printable(error.evidence)}")
     if error.remedy:
-        lines.append(f"  remedy:   {error.remedy}")
+        lines.append(f"  remedy:   {printable(error.remedy)}")
     print("\n".join(lines), file=sys.stderr)
 
 
 def print_warning(text: str) -> None:
     """Print one warning line on standard error."""
-    print(f"warning: {text}", file=sys.stderr)
+    print(f"warning: {printable(text)}", file=sys.stderr)
+
+
+def printable(text: str) -> str:
+    """The text with what would command a terminal, or is no text, written as escapes.
+
+    Names in layers, words of images and their labels come from strangers.
+    """
+    if text.isprintable():
+        return text
+    return "".join(one if one.isprintable() or one == "\n" else ascii(one)[1:-1] for one in text)

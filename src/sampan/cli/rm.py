@@ -3,14 +3,13 @@
 import argparse
 
 from sampan.cli.each import for_each
+from sampan.cli.flags import add_flag
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
-    parser.add_argument("-f", "--force", action="store_true", help="kill running ones first")
-    parser.add_argument(
-        "-v", "--volumes", action="store_true",
-        help="also anonymous volumes: they end with a container anyway",
+    add_flag(parser.add_argument, "-f", "--force", help="kill running ones first")
+    add_flag(parser.add_argument, "-v", "--volumes", help="also anonymous volumes: they end with a container anyway",
     )  # fmt: skip
     parser.add_argument("names", metavar="CONTAINER", nargs="+", help="names or ids")
 

@@ -7,6 +7,7 @@ import sys
 from sampan.cli.pulling import with_image
 from sampan.cli.render import print_warning
 from sampan.cli.run_options import configure, parse_spec
+from sampan.engines.native import trace
 from sampan.errors import UsageError
 
 __all__ = ["configure", "main"]
@@ -18,6 +19,7 @@ def main(arguments: argparse.Namespace) -> int:
     Raises:
         SampanError: it cannot be started.
     """
+    trace.mark("interpreter, options")
     spec = parse_spec(arguments)
     if spec.terminal and spec.interactive and not spec.detach and not os.isatty(0):
         raise UsageError(
@@ -27,6 +29,7 @@ def main(arguments: argparse.Namespace) -> int:
         )
     from sampan.engines.prepare import prepare
 
+    trace.mark("imports")
     prepared = with_image(
         lambda: prepare(spec),
         spec.image,
@@ -45,7 +48,6 @@ def main(arguments: argparse.Namespace) -> int:
         run_detached(prepared)
         print(prepared.record.id)
         return 0
-    from sampan.engines.native import trace
     from sampan.engines.native.foreground import run_in_foreground
 
     code = run_in_foreground(prepared)

@@ -7,6 +7,7 @@ Options end at the image; what follows belongs to the container. The values' gra
 import argparse
 import os
 
+from sampan.cli.flags import add_flag
 from sampan.cli.option_mounts import (
     parse_device,
     parse_mount,
@@ -21,8 +22,7 @@ from sampan.cli.option_values import (
     parse_ports,
     parse_size,
     parse_ulimit,
-    parse_variable,
-    read_env_file,
+    read_variables,
     refuse_value,
 )
 from sampan.cli.pulling import add_pull_option
@@ -60,11 +60,7 @@ def parse_spec(arguments: argparse.Namespace) -> ContainerSpec:
         UsageError: a value outside its option's grammar, or options that contradict each other.
     """
     words = arguments.words[1:] if arguments.words[0] == "--" else arguments.words
-    environment = dict(os.environ)
-    variables = [pair for path in arguments.env_file for pair in read_env_file(path, environment)]
-    variables += [
-        pair for text in arguments.env if (pair := parse_variable(text, environment)) is not None
-    ]
+    variables, removed = read_variables(arguments.env_file, arguments.env, dict(os.environ))
     ports = tuple(port for text in arguments.publish for port in parse_ports(text))
     network = _network(arguments.network, published=bool(ports))
     if ports and network != "private":
@@ -77,7 +73,7 @@ def parse_spec(arguments: argparse.Namespace) -> ContainerSpec:
         arguments=tuple(words[1:]),
         name=_name(arguments.name),
         entrypoint=None if arguments.entrypoint is None else (arguments.entrypoint,),
-        environment=tuple(variables),
+        environment=variables,
         labels=tuple(parse_label(text) for text in arguments.label),
         mounts=tuple(_mounts(arguments)),
         devices=tuple(device for text in arguments.device for device in parse_device(text)),
@@ -105,19 +101,20 @@ def parse_spec(arguments: argparse.Namespace) -> ContainerSpec:
         stop_timeout_s=parse_number("--stop-timeout", arguments.stop_timeout, -1),
         gpus=arguments.gpus,
         platform=arguments.platform,
+        removed_variables=removed,
     )
 
 
 def _add_process_options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument_group("process").add_argument
-    add("-i", "--interactive", action="store_true", help="pass our standard input on")
-    add("-t", "--tty", action="store_true", help="give the container a terminal")
-    add("-e", "--env", action="append", default=[], metavar="NAME[=VALUE]", help="set a variable; without VALUE: as it is here")  # fmt: skip
+    add_flag(add, "-i", "--interactive", help="pass our standard input on")
+    add_flag(add, "-t", "--tty", help="give the container a terminal")
+    add("-e", "--env", action="append", default=[], metavar="NAME[=VALUE]", help="set a variable; without VALUE: as it is here, removed if it is not")  # fmt: skip
     add("--env-file", action="append", default=[], metavar="FILE", help="set the variables in FILE")
     add("-w", "--workdir", default="", metavar="DIR", help="working directory in the container")
     add("-u", "--user", default="", metavar="USER[:GROUP]", help="names or numeric ids")
     add("--entrypoint", metavar="PROGRAM", help='in place of the image\'s; "" clears it')
-    add("--init", action="store_true", help="run a small init that forwards signals and reaps")
+    add_flag(add, "--init", help="run a small init that forwards signals and reaps")
     add("--gpus", metavar="GPUS", help="all, a number, or device=ID,… (number, UUID, bus id)")
     add("--platform", default="", metavar="OS/ARCH", help="which image of a name to take")
     add_pull_option(add)
@@ -125,8 +122,8 @@ def _add_process_options(parser: argparse.ArgumentParser) -> None:
 
 def _add_life_options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument_group("life").add_argument
-    add("-d", "--detach", action="store_true", help="run in the background and print the id")
-    add("--rm", action="store_true", help="forget the container when it ends")
+    add_flag(add, "-d", "--detach", help="run in the background and print the id")
+    add_flag(add, "--rm", help="forget the container when it ends")
     add("--name", default="", help="name of the container; default: a random one")
     add("-l", "--label", action="append", default=[], metavar="KEY=VALUE", help="attach a label")
     add("--stop-signal", default="", metavar="SIGNAL", help="what sampan stop sends first")
@@ -147,11 +144,11 @@ def _add_isolation_options(parser: argparse.ArgumentParser) -> None:
 
 def _add_file_options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument_group("files").add_argument
-    add("-v", "--volume", action="append", default=[], metavar="SOURCE:TARGET[:ro]", help="show a host path in the container")  # fmt: skip
+    add("-v", "--volume", action="append", default=[], metavar="SOURCE:TARGET[:ro]", help="show a host path, which must exist, in the container; ro: with all mounted below it")  # fmt: skip
     add("--mount", action="append", default=[], metavar="type=bind,src=…,dst=…", help="the same in long form; type bind, tmpfs or volume")  # fmt: skip
     add("--tmpfs", action="append", default=[], metavar="TARGET[:OPTIONS]", help="mount a tmpfs")
     add("--device", action="append", default=[], metavar="HOST[:TARGET][:rwm]", help="pass a device node on")  # fmt: skip
-    add("--read-only", action="store_true", help="make the root file system read-only")
+    add_flag(add, "--read-only", help="make the root file system read-only")
 
 
 def _add_resource_options(parser: argparse.ArgumentParser) -> None:
@@ -219,9 +216,11 @@ def _working_directory(text: str) -> str:
 
 
 def _hostname(text: str) -> str:
-    is_fine = len(text) <= 64 and all(one.isalnum() or one in "-." for one in text)
+    is_fine = len(text) <= 64 and all(one.isalnum() or one in "-._" for one in text)
     if not is_fine or text.startswith(("-", ".")):
-        refuse_value("--hostname", text, "letters, digits, - and ., at most 64", "--hostname node1")
+        refuse_value(
+            "--hostname", text, "letters, digits, -, _ and ., at most 64", "--hostname node1"
+        )
     return text
 
 

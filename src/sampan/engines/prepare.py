@@ -9,33 +9,37 @@ import os
 import time
 from typing import NamedTuple
 
-from sampan.engines.driver_import import prepare_import
 from sampan.engines.native import state, trace
-from sampan.engines.native.bundle import HostAbilities, build_config
+from sampan.engines.native.bundle import Bundle, HostAbilities, build_config
 from sampan.engines.native.capabilities import choose_capabilities
-from sampan.engines.native.cgroup_choice import choose_cgroups
+from sampan.engines.native.cgroup_choice import CgroupChoice, choose_cgroups
 from sampan.engines.native.filesystems import anonymous_volumes
-from sampan.engines.native.host import look_at_host, plan_user_namespace
-from sampan.engines.native.image_ways import plan_image_ways
+from sampan.engines.native.host import Host, look_at_host, plan_user_namespace
+from sampan.engines.native.image_ways import ImageWays, plan_image_ways
 from sampan.engines.native.launch_plan import Launch
 from sampan.engines.native.name_files import plan_name_files
 from sampan.engines.native.names import random_name
-from sampan.engines.native.process import DEFAULT_PATH, plan_process
+from sampan.engines.native.process import DEFAULT_PATH, Process, plan_process
 from sampan.engines.native.rootfs import FILES, RootfsPlan
-from sampan.engines.native.runtime import locate_runtime, runtime_options
+from sampan.engines.native.runtime import Runtime, locate_runtime, runtime_options
 from sampan.engines.native.seccomp import load_security
 from sampan.engines.native.security import parse_security_options
-from sampan.engines.native.users import resolve_user
-from sampan.engines.native.writable_layer import make_writable_directory
+from sampan.engines.native.users import User, resolve_user
+from sampan.engines.native.writable_layer import plan_writable_directory
 from sampan.errors import SampanError
 from sampan.images.facts_json import load_facts
 from sampan.images.sif import locate_system_partition
-from sampan.images.store import locate_image
+from sampan.images.store import StoredImage, locate_image
 from sampan.kernel import userns
+from sampan.kernel.cgroups import CgroupPlan
 from sampan.kernel.programs import find_executable
 from sampan.model.container import ContainerSpec, PublishedPort
-from sampan.model.image import Platform, parse_image_config
+from sampan.model.facts import ImageFacts
+from sampan.model.image import ImageConfig, Platform, parse_image_config
+from sampan.model.plan import ImportPlan, PlannedFile
 
+_MOUNT_SETATTR = (5, 12)
+_VISIBLE = "NVIDIA_VISIBLE_DEVICES"
 _GO_ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 
 
@@ -63,12 +67,55 @@ class Prepared(NamedTuple):
     ports: tuple[PublishedPort, ...] = ()
 
 
+class _Chosen(NamedTuple):
+    """What is decided on the way from the words to the launch."""
+
+    container_id: str
+    stored: StoredImage
+    image: ImageConfig
+    host: Host
+    runtime: Runtime
+    maps: userns.IdMaps | None
+    helpers: tuple[str, str]
+    ways: ImageWays
+    offset: int
+    length: int
+    plan: ImportPlan
+    gpus: tuple[str, ...]
+    user: User
+    process: Process
+    hostname: str
+    mount_point: str
+    files: tuple[PlannedFile, ...]
+    cgroup: CgroupChoice
+    upper: str
+
+    @property
+    def crun_root(self) -> str:
+        """The runtime's state, on pid 1's own tmpfs."""
+        return f"{self.mount_point}/runtime"
+
+
 def prepare(spec: ContainerSpec) -> Prepared:
-    """Decide everything about a container. Makes nothing but an empty directory at most.
+    """Decide everything about a container; nothing of it is made yet.
 
     Raises:
         SampanError: whatever stands in the way, with its remedy.
     """
+    chosen, warnings = _choose(spec)
+    bundle, missing = _build_bundle(spec, chosen)
+    warnings += missing + bundle.warnings + chosen.cgroup.warnings
+    cgroup = chosen.cgroup.plan(bundle.device_rules)
+    ports, published = _assign_ports(spec)
+    launch = _render_launch(spec, chosen, bundle, cgroup)
+    record = _render_record(spec, chosen)._replace(
+        ports=published, cgroup=":".join(cgroup.directories), warnings=warnings
+    )
+    trace.mark("decisions")
+    return Prepared(launch, record, warnings, ports)
+
+
+def _choose(spec: ContainerSpec) -> tuple[_Chosen, tuple[str, ...]]:
     runtime = locate_runtime()
     stored = locate_image(spec.image)
     with open(stored.config_path, "rb") as stream:
@@ -77,143 +124,175 @@ def prepare(spec: ContainerSpec) -> Prepared:
         facts = load_facts(stream.read())
     warnings = _check_platform(spec, image.platform)
     trace.mark("image, facts")
-    driver = prepare_import(
-        gpus_option=spec.gpus,
-        image_environment=dict(line.split("=", 1) for line in image.environment if "=" in line),
-        user_environment=dict(spec.environment),
-        facts=facts,
-    )
-    warnings += driver.plan.warnings
+    plan, gpus = _plan_driver(spec, image, facts)
     trace.mark("driver import")
     host = look_at_host()
     container_id = state.new_id()
-    maps, newuidmap, newgidmap = (None, "", "") if host.rootful else plan_user_namespace()
+    maps, *helpers = (None, "", "") if host.rootful else plan_user_namespace()
     offset, length = locate_system_partition(stored.sif_path)
     ways = plan_image_ways(stored, offset, rootful=host.rootful, maps=maps)
     if ways.unpacked and maps is not None:
         # The unpacked tree belongs to the user as a whole.
         maps = userns.single_id_maps()
     user = resolve_user(spec.user or image.user, facts.passwd, facts.group)
-    hostname = spec.hostname or (
-        os.uname().nodename if spec.network == "host" else container_id[:12]
+    own_name = os.uname().nodename if spec.network == "host" else container_id[:12]
+    hostname = spec.hostname or own_name
+    chosen = _Chosen(
+        container_id=container_id,
+        stored=stored,
+        image=image,
+        host=host,
+        runtime=runtime,
+        maps=maps,
+        helpers=(helpers[0], helpers[1]),
+        ways=ways,
+        offset=offset,
+        length=length,
+        plan=plan,
+        gpus=gpus,
+        user=user,
+        process=plan_process(
+            spec, image, home=user.home, hostname=hostname, driver=plan.environment
+        ),
+        hostname=hostname,
+        mount_point=_mount_point(),
+        files=(
+            *plan_name_files(facts.resolved.get("/etc", "/etc"), hostname, spec.network),
+            *plan.files,
+        ),
+        cgroup=choose_cgroups(spec, host, runtime, container_id),
+        upper=plan_writable_directory(container_id, rootful=host.rootful, linux=host.linux),
     )
-    process = plan_process(
-        spec, image, home=user.home, hostname=hostname, driver=driver.plan.environment
+    return chosen, warnings + plan.warnings
+
+
+def _plan_driver(
+    spec: ContainerSpec, image: ImageConfig, facts: ImageFacts
+) -> tuple[ImportPlan, tuple[str, ...]]:
+    if spec.gpus is None and not any(name == _VISIBLE for name, _ in spec.environment):
+        # Nobody else asks for GPUs (an image's own variables do not), and looking costs 5 ms.
+        return ImportPlan(), ()
+    from sampan.engines.driver_import import prepare_import
+
+    driver = prepare_import(
+        gpus_option=spec.gpus,
+        image_environment=dict(line.split("=", 1) for line in image.environment if "=" in line),
+        user_environment=dict(spec.environment),
+        facts=facts,
     )
-    mount_point = _mount_point()
-    files = (
-        *plan_name_files(facts.resolved.get("/etc", "/etc"), hostname, spec.network),
-        *driver.plan.files,
-    )
-    cgroup_choice = choose_cgroups(spec, host, runtime, container_id)
+    return driver.plan, tuple(gpu.uuid for gpu in driver.gpus)
+
+
+def _build_bundle(spec: ContainerSpec, chosen: _Chosen) -> tuple[Bundle, tuple[str, ...]]:
+    """The document, and a warning of capabilities that were asked for in vain."""
     # Whoever can make device nodes must not be able to open them all.
-    unguarded = frozenset() if cgroup_choice.guards_devices or maps else frozenset(("MKNOD",))
-    capabilities, missing = choose_capabilities(
-        spec.cap_add, spec.cap_drop, host.capabilities - unguarded
-    )
-    if missing:
-        warnings += (f"--cap-add {','.join(missing)}: not among the rights of this process",)
-    abilities = HostAbilities(
-        maps, host.may_raise_limits, cgroup_choice.view, bool(cgroup_choice.runtime_path)
-    )
+    guarded = chosen.cgroup.guards_devices or chosen.maps is not None
+    available = chosen.host.capabilities - (frozenset() if guarded else {"MKNOD"})
+    capabilities, missing = choose_capabilities(spec.cap_add, spec.cap_drop, available)
+    warning = f"--cap-add {','.join(missing)}: not among the rights of this process"
     security = load_security(
         parse_security_options(spec.security_options),
         capabilities,
-        host.linux,
-        compiled=runtime.kind == "crun",
+        chosen.host.linux,
+        compiled=chosen.runtime.kind == "crun",
     )
     trace.mark("seccomp")
     bundle = build_config(
         spec,
-        image,
-        process,
-        user,
-        driver.plan,
-        abilities,
+        chosen.image,
+        chosen.process,
+        chosen.user,
+        chosen.plan,
+        HostAbilities(
+            chosen.maps,
+            chosen.host.may_raise_limits,
+            chosen.cgroup.view,
+            bool(chosen.cgroup.runtime_path),
+            chosen.runtime.kind == "crun" and chosen.host.linux >= _MOUNT_SETATTR,
+        ),
         security,
         capabilities,
-        hostname=hostname,
-        cgroup_path=cgroup_choice.runtime_path,
+        hostname=chosen.hostname,
+        cgroup_path=chosen.cgroup.runtime_path,
         file_sources={
-            file.path: f"{mount_point}/{FILES}/{position}"
-            for position, file in enumerate(files)
+            file.path: f"{chosen.mount_point}/{FILES}/{position}"
+            for position, file in enumerate(chosen.files)
             if file.mount
         },
         init=_locate_init() if spec.init else "",
     )
-    cgroup = cgroup_choice.plan(bundle.device_rules)
-    warnings += bundle.warnings + cgroup_choice.warnings
-    ports, published = _assign_ports(spec)
-    upper = make_writable_directory(container_id, rootful=host.rootful, linux=host.linux)
-    crun_root = f"{mount_point}/runtime"
-    launch = Launch(
-        container_id=container_id,
+    return bundle, (warning,) if missing else ()
+
+
+def _render_launch(
+    spec: ContainerSpec, chosen: _Chosen, bundle: Bundle, cgroup: CgroupPlan
+) -> Launch:
+    process, ways = chosen.process, chosen.ways
+    wanted = (process.working_directory, *anonymous_volumes(spec, chosen.image.volumes))
+    return Launch(
+        container_id=chosen.container_id,
         command=process.arguments[0],
         search=_search_path(process.environment),
         directory=process.working_directory,
         mounted=tuple(mount["destination"].rstrip("/") for mount in bundle.config["mounts"]),
         config=json.dumps(bundle.config).encode("utf-8", "surrogateescape"),
         rootfs=RootfsPlan(
-            image_path=stored.sif_path,
-            offset=offset,
-            length=length,
+            image_path=chosen.stored.sif_path,
+            offset=chosen.offset,
+            length=chosen.length,
             ways=ways.ways,
             fuse_program=ways.fuse_program,
             fuse_options=ways.fuse_options,
             unpacked=ways.unpacked,
-            upper_directory=upper,
-            in_user_namespace=maps is not None,
-            links=driver.plan.links,
-            files=files,
-            directories=tuple(
-                path
-                for path in (process.working_directory, *anonymous_volumes(spec, image.volumes))
-                if path != "/"
-            ),
+            upper_directory=chosen.upper,
+            in_user_namespace=chosen.maps is not None,
+            links=chosen.plan.links,
+            files=chosen.files,
+            directories=tuple(path for path in wanted if path != "/"),
         ),
-        runtime=runtime,
+        runtime=chosen.runtime,
         runtime_options=runtime_options(
-            runtime, crun_root, manages_cgroups=bool(cgroup_choice.runtime_path)
+            chosen.runtime,
+            chosen.crun_root,
+            manages_cgroups=bool(chosen.cgroup.runtime_path),
         ),
-        mount_point=mount_point,
-        crun_root=crun_root,
+        mount_point=chosen.mount_point,
+        crun_root=chosen.crun_root,
         network=spec.network,
-        id_maps=maps,
-        newuidmap=newuidmap,
-        newgidmap=newgidmap,
+        id_maps=chosen.maps,
+        newuidmap=chosen.helpers[0],
+        newgidmap=chosen.helpers[1],
         cgroup=cgroup,
-        shadow_cgroups=cgroup_choice.shadow,
+        shadow_cgroups=chosen.cgroup.shadow,
         terminal=spec.terminal,
         interactive=spec.interactive,
         stop_timeout_s=spec.stop_timeout_s,
     )
-    record = state.ContainerRecord(
-        id=container_id,
+
+
+def _render_record(spec: ContainerSpec, chosen: _Chosen) -> state.ContainerRecord:
+    return state.ContainerRecord(
+        id=chosen.container_id,
         name=spec.name or random_name(),
         image=spec.image,
-        image_digest=stored.digest,
-        command=process.arguments,
+        image_digest=chosen.stored.digest,
+        command=chosen.process.arguments,
         created=time.time(),
-        labels={**image.labels, **dict(spec.labels)},
-        rootless=maps is not None,
+        labels={**chosen.image.labels, **dict(spec.labels)},
+        rootless=chosen.maps is not None,
         detached=spec.detach,
         remove=spec.remove,
         terminal=spec.terminal,
-        stop_signal=spec.stop_signal or image.stop_signal,
+        stop_signal=spec.stop_signal or chosen.image.stop_signal,
         stop_timeout_s=spec.stop_timeout_s,
-        ports=published,
-        cgroup=":".join(cgroup.directories),
-        upper=upper,
-        crun_root=crun_root,
-        warnings=warnings,
-        gpus=tuple(gpu.uuid for gpu in driver.gpus),
-        user=f"{user.uid}:{user.gid}",
-        hostname=hostname,
+        upper=chosen.upper,
+        crun_root=chosen.crun_root,
+        gpus=chosen.gpus,
+        user=f"{chosen.user.uid}:{chosen.user.gid}",
+        hostname=chosen.hostname,
         network=spec.network,
-        bundle=mount_point,
+        bundle=chosen.mount_point,
     )
-    trace.mark("decisions")
-    return Prepared(launch, record, warnings, ports)
 
 
 def _assign_ports(

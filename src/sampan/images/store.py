@@ -18,9 +18,10 @@ SHORTEST_ID = 4
 
 
 class ImageNotFoundError(SampanError):
-    """The store has no such image."""
+    """The store has no such image; ``near`` is a name in it that reads much like it, or empty."""
 
     id = "image-not-found"
+    near = ""
 
 
 class AmbiguousImageError(SampanError):
@@ -99,11 +100,25 @@ def locate_image(
     if found is not None:
         return found
     wanted = name if is_hex(hex_of(name)) else parse_reference(name).familiar
-    raise ImageNotFoundError(
+    near = _find_similar(layout, wanted)
+    hint = f"did you mean {near}?" if near else "sampan images lists what is there"
+    refusal = ImageNotFoundError(
         f"no image {wanted} in the store",
         evidence=f"looked in {layout.root}",
-        remedy=f"sampan pull {name}    or: sampan import SOURCE {name}    (sampan images lists them)",
+        remedy=f"sampan pull {name}    or: sampan import SOURCE {name}    ({hint})",
     )
+    refusal.near = near or ""
+    raise refusal
+
+
+def _find_similar(layout: StoreLayout, wanted: str) -> str | None:
+    """The name in the store that is most like the one that is not there."""
+    from difflib import get_close_matches
+
+    from sampan.images.catalogue import list_names
+
+    known = [one.reference.familiar for one in list_names(layout)]
+    return next(iter(get_close_matches(wanted, known, n=1)), None)
 
 
 def check_store(layout: StoreLayout) -> bool:

@@ -48,6 +48,17 @@ class CgroupPlan(NamedTuple):
     runtime_path: str = ""
 
 
+def runtime_directories(path: str, layout: str, root: str = CGROUP_ROOT) -> tuple[str, ...]:
+    """Where the OCI runtime makes the group ``path``: once, or in each v1 hierarchy."""
+    if layout == "unified":
+        return (f"{root}{path}",)
+    try:
+        hierarchies = [entry.path for entry in os.scandir(root) if entry.is_dir()]
+    except OSError:
+        hierarchies = []
+    return tuple(f"{one}{path}" for one in sorted(hierarchies))
+
+
 def find_layout(root: str = CGROUP_ROOT) -> str:
     """``unified``, ``hybrid``, ``legacy`` or ``none``."""
     if os.path.exists(f"{root}/cgroup.controllers"):
@@ -164,7 +175,7 @@ def remove_groups(directories: tuple[str, ...]) -> None:
     """Remove groups whose processes are dead or dying; what is gone already is no error."""
     import time
 
-    for directory in directories:
+    for directory in [nested for one in directories for nested in _nested(one)]:
         for _ in range(_REMOVAL_ATTEMPTS):
             try:
                 os.rmdir(directory)
@@ -175,6 +186,19 @@ def remove_groups(directories: tuple[str, ...]) -> None:
                 time.sleep(0.005)
             else:
                 break
+
+
+def _nested(directory: str) -> list[str]:
+    """The group and those below it, which runtimes and containers make, deepest first."""
+    found = [directory]
+    for one in found:
+        try:
+            found += [
+                entry.path for entry in os.scandir(one) if entry.is_dir(follow_symlinks=False)
+            ]
+        except OSError:
+            continue
+    return found[::-1]
 
 
 def _legacy_settings(
@@ -210,7 +234,7 @@ def _unified_settings(directory: str, limits: Limits) -> list[tuple[str, str]]:
 
 def _read_words(path: str) -> set[str]:
     try:
-        with open(path, encoding="ascii") as stream:
+        with open(path, encoding="utf-8") as stream:
             return set(stream.read().split())
     except OSError:
         return set()

@@ -148,7 +148,7 @@ def refuse(error: OSError) -> UserNamespaceError:
 
 def _setting(root: str, name: str) -> str:
     try:
-        with open(f"{root.rstrip('/')}/proc/sys/{name}", encoding="ascii") as stream:
+        with open(f"{root.rstrip('/')}/proc/sys/{name}", encoding="utf-8") as stream:
             return stream.read().strip()
     except OSError:
         return ""

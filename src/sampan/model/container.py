@@ -43,6 +43,7 @@ class ContainerSpec(NamedTuple):
         devices: (host path, container path, permissions) of ``--device``.
         gpus: the text of ``--gpus``; None when not given.
         platform: the text of ``--platform``; empty = the host's.
+        removed_variables: names that the container is not to have, though the image sets them.
     """
 
     image: str
@@ -77,3 +78,4 @@ class ContainerSpec(NamedTuple):
     stop_timeout_s: int = 10
     gpus: str | None = None
     platform: str = ""
+    removed_variables: tuple[str, ...] = ()

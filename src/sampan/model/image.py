@@ -3,7 +3,13 @@
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from sampan.errors import UsageError
+from sampan.errors import SampanError, UsageError
+
+
+class ImageConfigError(SampanError):
+    """An image's configuration is not what image-spec says one is."""
+
+    id = "image-config"
 
 
 class Platform(NamedTuple):
@@ -34,24 +40,70 @@ class ImageConfig(NamedTuple):
 
 
 def parse_image_config(document: Mapping[str, Any]) -> ImageConfig:
-    """Read an OCI or docker v2s2 image configuration; absent members take the spec's defaults."""
-    run: Mapping[str, Any] = document.get("config") or {}
+    """Read an OCI or docker v2s2 image configuration; absent members take the spec's defaults.
+
+    Raises:
+        ImageConfigError: a member has another type, or text that no program can be given.
+    """
+    if not isinstance(document, dict):
+        raise _malformed("the document", document)
+    run = _object(document, "config")
     return ImageConfig(
         platform=Platform(
-            str(document.get("os") or "linux"),
-            str(document.get("architecture") or "amd64"),
-            str(document.get("variant") or ""),
+            _text(document, "os") or "linux",
+            _text(document, "architecture") or "amd64",
+            _text(document, "variant"),
         ),
-        environment=tuple(run.get("Env") or ()),
-        entrypoint=tuple(run.get("Entrypoint") or ()),
-        command=tuple(run.get("Cmd") or ()),
-        working_directory=str(run.get("WorkingDir") or ""),
-        user=str(run.get("User") or ""),
-        stop_signal=str(run.get("StopSignal") or ""),
-        volumes=tuple(run.get("Volumes") or {}),
-        labels=dict(run.get("Labels") or {}),
-        diff_ids=tuple((document.get("rootfs") or {}).get("diff_ids") or ()),
+        environment=_texts(run, "Env"),
+        entrypoint=_texts(run, "Entrypoint"),
+        command=_texts(run, "Cmd"),
+        working_directory=_text(run, "WorkingDir"),
+        user=_text(run, "User"),
+        stop_signal=_text(run, "StopSignal"),
+        volumes=tuple(_checked("Volumes", path) for path in _object(run, "Volumes")),
+        labels={
+            _checked("Labels", name): _checked("Labels", "" if value is None else value)
+            for name, value in _object(run, "Labels").items()
+        },
+        diff_ids=_texts(_object(document, "rootfs"), "diff_ids"),
         raw=document,
+    )
+
+
+def _object(document: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    found = document.get(name) or {}
+    if not isinstance(found, dict):
+        raise _malformed(name, found)
+    return found
+
+
+def _texts(document: Mapping[str, Any], name: str) -> tuple[str, ...]:
+    found = document.get(name) or []
+    if not isinstance(found, list):
+        raise _malformed(name, found)
+    return tuple(_checked(name, item) for item in found)
+
+
+def _text(document: Mapping[str, Any], name: str) -> str:
+    return _checked(name, document.get(name) or "")
+
+
+def _checked(name: str, found: object) -> str:
+    """Text without NUL, which would end it for the kernel but not for us."""
+    if not isinstance(found, str) or "\0" in found:
+        raise _malformed(name, found)
+    try:
+        found.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError as error:
+        raise _malformed(name, found) from error
+    return found
+
+
+def _malformed(name: str, found: object) -> ImageConfigError:
+    return ImageConfigError(
+        f"the image's configuration is malformed: {name}",
+        evidence=repr(found)[:100],
+        remedy="build or export the image again; image-spec (config.md) has the form",
     )
 
 

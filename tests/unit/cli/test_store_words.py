@@ -121,3 +121,12 @@ def test_a_terminal_gets_bars_and_the_warnings(capsys: pytest.CaptureFixture[str
     text = said(capsys, quiet=False, terminal=True)
     assert "old: already there" in text
     assert "warning: /sock is a socket, left out" in text
+
+
+def test_index_reads_keys_that_are_no_names() -> None:
+    document = {"Config": {"Labels": {"org.example/a b": "x", "n": None}}}
+    assert render_template('{{index .Config.Labels "org.example/a b"}}!', document) == "x!"
+    assert render_template('{{index .Config.Labels "none"}}!', document) == "!"
+    for template in ("{{index .Config.Labels}}", '{{index "a"}}', '{{.Config.Labels "n"}}'):
+        with pytest.raises(UsageError, match="format"):
+            render_template(template, document)

@@ -66,6 +66,14 @@ def test_gpus_as_json_can_be_read_by_programs(capsys: pytest.CaptureFixture[str]
     assert gpu["nodes"][0]["path"] == "/dev/nvidia0"
 
 
+@pytest.mark.parametrize("option", ["--driver-root", "--dev-root"])
+def test_a_root_that_is_not_there_is_not_taken_for_a_missing_driver(
+    option: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["gpus", option, str(tmp_path / "nowhere")]) == 125
+    assert f"{option} {tmp_path}/nowhere is no directory" in capsys.readouterr().err
+
+
 @pytest.mark.usefixtures("bare")
 @pytest.mark.parametrize("command", ["gpus", "driver"])
 def test_without_a_driver_exactly_what_is_missing_is_said(

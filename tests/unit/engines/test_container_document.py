@@ -16,6 +16,8 @@ from sampan.model.image import ImageConfig, parse_image_config
 from sampan.model.plan import ImportPlan, PlannedDevice
 
 IMAGE = parse_image_config({"config": {"Volumes": {"/data": {}, "/var/lib/x/": {}}}})
+ROOT = User(0, 0, (7,), "/root")
+NO_DRIVER = ImportPlan()
 SINGLE = IdMaps((IdMap(0, 1000, 1),), (IdMap(0, 1000, 1),), single=True)
 RANGED = IdMaps((IdMap(0, 1000, 1), IdMap(1, 9000, 65536)), (IdMap(0, 1000, 1),), single=False)
 
@@ -24,8 +26,8 @@ def build(
     spec: ContainerSpec,
     *,
     maps: IdMaps | None = None,
-    user: User = User(0, 0, (7,), "/root"),
-    plan: ImportPlan = ImportPlan(),
+    user: User = ROOT,
+    plan: ImportPlan = NO_DRIVER,
     image: ImageConfig = IMAGE,
     managed: bool = True,
     init: str = "",
@@ -86,7 +88,7 @@ def test_groups_that_open_a_gpus_node_are_kept_rather_than_mapped() -> None:
     plan = ImportPlan(additional_gids=(44,))
     assert 44 in build(ContainerSpec("i"), plan=plan)["process"]["user"]["additionalGids"]
     config = build(ContainerSpec("i"), plan=plan, maps=RANGED)
-    assert config["process"]["user"]["additionalGids"] == [7]
+    assert config["process"]["user"]["additionalGids"] == [0, 7]
     assert config["annotations"] == {"run.oci.keep_original_groups": "1"}
 
 
@@ -137,7 +139,9 @@ def test_init_is_bound_and_runs_the_command() -> None:
 
 
 def planned(spec: ContainerSpec, volumes: tuple[str, ...] = ()) -> list[dict[str, Any]]:
-    return plan_mounts(spec, volumes, rootless=False, tty_group=True, cgroup="none")
+    return plan_mounts(
+        spec, volumes, rootless=False, tty_group=True, cgroup="none", deep_read_only=True
+    )
 
 
 def test_mounts_of_the_user_come_parents_first_and_after_our_own() -> None:

@@ -51,6 +51,16 @@ def test_variables_of_the_user_win_over_the_drivers_over_the_images() -> None:
     }  # fmt: skip
 
 
+def test_a_variable_of_the_image_can_be_taken_away() -> None:
+    process = plan_process(
+        ContainerSpec("i", ("x",), removed_variables=("A", "PATH", "HOSTNAME")),
+        image(Env=["A=image", "B=image"]),
+        home="/root",
+        hostname="box",
+    )
+    assert process.environment == ("B=image", "HOME=/root")
+
+
 def test_home_of_the_image_or_the_user_is_kept() -> None:
     for spec, config in (
         (ContainerSpec("i", ("x",), environment=(("HOME", "/mine"),)), image()),
@@ -63,7 +73,9 @@ def test_home_of_the_image_or_the_user_is_kept() -> None:
     ("asked", "images", "expected"),
     [("", "", "/"), ("", "work/", "/work"), ("/a/../b//c", "/work", "/b/c"), ("", "/../..", "/")],
 )
-def test_the_working_directory_is_absolute_and_plain(asked: str, images: str, expected: str) -> None:
+def test_the_working_directory_is_absolute_and_plain(
+    asked: str, images: str, expected: str
+) -> None:
     spec = ContainerSpec("i", ("x",), working_directory=asked)
     process = plan_process(spec, image(WorkingDir=images), home="/", hostname="b")
     assert process.working_directory == expected

@@ -98,7 +98,11 @@ def rules(capabilities: tuple[str, ...], machine: str, linux: tuple[int, int]) -
 
 def test_rules_of_a_profile_apply_by_capability_architecture_and_kernel() -> None:
     common = {"read:ALLOW", "personality:ALLOW"}
-    assert rules((), "x86_64", (6, 1)) == common | {"mount:ERRNO", "arch_prctl:ALLOW", "ptrace:ALLOW"}
+    assert rules((), "x86_64", (6, 1)) == common | {
+        "mount:ERRNO",
+        "arch_prctl:ALLOW",
+        "ptrace:ALLOW",
+    }
     assert rules(("SYS_ADMIN",), "aarch64", (4, 4)) == common | {"mount:ALLOW"}
 
 

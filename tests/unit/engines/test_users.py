@@ -38,3 +38,13 @@ def test_an_image_without_passwd_takes_numbers_only() -> None:
     assert resolve_user("", "", "") == User(0, 0, (), "/")
     with pytest.raises(UserNotFoundError, match="no user 'root'"):
         resolve_user("root", "", "")
+
+
+@pytest.mark.parametrize("number", ["4294967295", "4294967296", "9" * 5000, "²", "-1"])
+def test_numbers_of_a_hostile_image_that_are_no_ids_name_nobody(number: str) -> None:
+    passwd = f"root:x:0:0::/root:/bin/sh\nodd:x:{number}:1::/:\nother:x:7:{number}::/:\n"
+    group = f"root:x:0:\nodd:x:{number}:root\n"
+    assert resolve_user("", passwd, group) == User(0, 0, (), "/root")
+    for text in ("odd", "other", "0:odd", number, f"0:{number}"):
+        with pytest.raises(UserNotFoundError):
+            resolve_user(text, passwd, group)

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -332,3 +333,19 @@ def test_a_path_with_colons_is_split_where_something_exists(tmp_path: Path) -> N
 def test_a_source_that_is_not_there_is_refused(text: str) -> None:
     with pytest.raises(SourceError):
         parse_source(text)
+
+
+@pytest.mark.parametrize("which", ["oci-layout", "index.json", "config", "layer"])
+def test_a_layout_with_a_fifo_is_refused_instead_of_waited_for(
+    layout: LayoutMaker, which: str
+) -> None:
+    described = layout.add_image([UPPER])
+    layout.write_index([described])
+    manifest = json.loads(layout.blob_path(described["digest"]).read_text())
+    blobs = {"config": manifest["config"], "layer": manifest["layers"][0]}
+    path = layout.blob_path(blobs[which]["digest"]) if which in blobs else layout.root / which
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.raises(SourceError, match="cannot read") as caught:
+        open_at(f"oci:{layout.root}")
+    assert "no regular file" in caught.value.evidence

@@ -55,6 +55,12 @@ def test_a_digest_finds_the_tag_that_has_it_whatever_the_tag_beside_it(
     assert locate_image(name, store=store).digest == FIRST
 
 
+def test_a_misspelt_name_is_answered_with_the_nearest_one(store: StoreLayout) -> None:
+    with pytest.raises(ImageNotFoundError) as caught:
+        locate_image("debain:12", store=store)
+    assert "did you mean debian:12?" in caught.value.remedy
+
+
 @pytest.mark.parametrize(
     "name", ["debian", "debian:13", f"other@{MANIFEST}", "debian@sha256:" + "d" * 64, "ab1", "ffff"]
 )

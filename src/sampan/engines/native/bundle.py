@@ -30,12 +30,14 @@ class HostAbilities(NamedTuple):
         may_raise_limits: CAP_SYS_RESOURCE.
         cgroup_view: see ``filesystems.plan_mounts``.
         runtime_manages_cgroups: limits and device rules go into config.json.
+        deep_read_only: see ``filesystems.plan_mounts``.
     """
 
     id_maps: IdMaps | None
     may_raise_limits: bool
     cgroup_view: str
     runtime_manages_cgroups: bool
+    deep_read_only: bool = False
 
 
 class Bundle(NamedTuple):
@@ -86,6 +88,7 @@ def build_config(
         rootless=rootless,
         tty_group=host.id_maps is None or not host.id_maps.single,
         cgroup=host.cgroup_view,
+        deep_read_only=host.deep_read_only,
     )
     if init:
         arguments = [INIT_PATH, "--", *arguments]
@@ -96,11 +99,13 @@ def build_config(
         "ociVersion": "1.0.2",
         "process": {
             "terminal": spec.terminal,
+            # The first group is among the others too, as with docker: setting the group id of a
+            # program must not be a way out of what a file denies to its group.
             "user": {
                 "uid": user.uid,
                 "gid": user.gid,
                 "umask": 0o022,
-                "additionalGids": list(user.additional_gids),
+                "additionalGids": [user.gid, *user.additional_gids],
             },
             "args": arguments,
             "env": list(process.environment),
@@ -183,7 +188,7 @@ def _fit_groups(config: dict[str, Any], user: User, plan: ImportPlan, maps: IdMa
     They are what opens a GPU's node on a host that restricts it to a group. With a single id
     setgroups(2) is forbidden anyway, so the process keeps them without being asked.
     """
-    additional = [] if maps.single else list(user.additional_gids)
+    additional = [] if maps.single else [user.gid, *user.additional_gids]
     config["process"]["user"]["additionalGids"] = additional
     if plan.additional_gids and not maps.single:
         config.setdefault("annotations", {})["run.oci.keep_original_groups"] = "1"

@@ -14,7 +14,13 @@ from typing import Any, NamedTuple
 from sampan.engines.native.devices import legacy_lines
 from sampan.engines.native.host import Host
 from sampan.engines.native.runtime import Runtime
-from sampan.kernel.cgroups import CGROUP_ROOT, CgroupPlan, Limits, plan_legacy, plan_unified
+from sampan.kernel.cgroups import (
+    CgroupPlan,
+    Limits,
+    plan_legacy,
+    plan_unified,
+    runtime_directories,
+)
 from sampan.model.container import ContainerSpec
 
 
@@ -22,6 +28,7 @@ class CgroupChoice(NamedTuple):
     """The decision; ``plan`` completes it once the device rules are known.
 
     Attributes:
+        layout: see ``cgroups.find_layout``.
         runtime_path: ``linux.cgroupsPath``, when the runtime makes the group; else empty.
         view: how the container sees cgroups, see ``filesystems.plan_mounts``.
         shadow: the v2 tree is bound over /sys/fs/cgroup for the runtime.
@@ -29,6 +36,7 @@ class CgroupChoice(NamedTuple):
         membership: see ``Host``.
     """
 
+    layout: str
     runtime_path: str
     view: str
     shadow: bool
@@ -47,7 +55,8 @@ class CgroupChoice(NamedTuple):
         """What to make, given ``linux.resources.devices``."""
         if self.runtime_path:
             return CgroupPlan(
-                directories=(f"{CGROUP_ROOT}{self.runtime_path}",), runtime_path=self.runtime_path
+                directories=runtime_directories(self.runtime_path, self.layout),
+                runtime_path=self.runtime_path,
             )
         if self.legacy_name:
             return plan_legacy(
@@ -61,12 +70,14 @@ def choose_cgroups(
 ) -> CgroupChoice:
     """Decide."""
     limits = Limits(spec.memory_bytes, spec.cpus, spec.pids_limit)
-    choice = CgroupChoice("", "none", False, "", limits, host.cgroup_membership, CgroupPlan(), ())
+    choice = CgroupChoice(
+        host.cgroup_layout, "", "none", False, "", limits, host.cgroup_membership, CgroupPlan(), ()
+    )
     short = container_id[:32]
     if host.rootful and runtime.kind == "runc":
-        return choice._replace(runtime_path=f"/sampan/{short}", view="mount")
+        return choice._replace(runtime_path=f"/sampan-{short}", view="mount")
     if host.rootful and host.cgroup_layout == "unified" and _can_load_programs(host):
-        return choice._replace(runtime_path=f"/sampan/{short}", view="mount")
+        return choice._replace(runtime_path=f"/sampan-{short}", view="mount")
     if host.rootful and host.cgroup_layout in ("hybrid", "legacy"):
         hybrid = host.cgroup_layout == "hybrid"
         unmet = plan_legacy(short, host.cgroup_membership, limits, ()).unmet
@@ -78,7 +89,11 @@ def choose_cgroups(
         )
     shadow = host.cgroup_layout == "hybrid" and runtime.kind == "crun"
     if host.cgroup_layout != "unified":
-        why = "an ordinary user needs cgroup v2 for that"
+        why = (
+            "this host has no cgroup hierarchy for it"
+            if host.rootful
+            else "an ordinary user needs cgroup v2 for that"
+        )
         return choice._replace(shadow=shadow, warnings=_warn(limits.controllers, why))
     plan = plan_unified(short, host.cgroup_membership, limits)
     why = "no cgroup above us is delegated to this user; try: systemd-run --user --scope sampan run"

@@ -25,6 +25,9 @@ from sampan.kernel.enter import reset_signals
 from sampan.kernel.programs import find_executable
 
 LOG_FILE = "log"
+_LARGEST_LOG = 64 << 20
+"""Bytes. The log lies in memory mostly (/run), so conmon begins a new one at some length."""
+
 _STARTED = b"s"
 
 
@@ -36,6 +39,8 @@ class ConmonMissingError(SampanError):
 
 class BackgroundError(SampanError):
     """What went wrong in the watcher; takes that error's id and exit code."""
+
+    id = "background"
 
 
 def locate_conmon() -> str:
@@ -117,6 +122,7 @@ def _conmon_words(conmon: str, inside: Inside, log_path: str) -> list[str]:
     words += ["--runtime", inside.runtime, "--bundle", inside.bundle]
     words += ["--container-pidfile", f"{inside.bundle}/pidfile"]
     words += ["--log-path", f"k8s-file:{log_path}", "--log-level", "error"]
+    words += ["--log-size-max", str(_LARGEST_LOG)]
     words += ["--socket-dir-path", f"{inside.bundle}/sockets", "--no-new-keyring"]
     for option in inside.runtime_options:
         words += ["--runtime-arg", option]
@@ -192,8 +198,12 @@ def _start(prepared: Prepared, conmon: str) -> launch.Running:
         )
         os.close(writer)
         if os.read(reader, 1) != _STARTED:
-            launch.wait(running)
-            raise BackgroundError("the container could not be started", evidence="conmon ended")
+            code = launch.wait(running)
+            raise BackgroundError(
+                "the container could not be started",
+                evidence=f"conmon ended with exit code {code}",
+                remedy="run it without -d: its own words are shown then",
+            )
         os.close(reader)
     except SampanError:
         state.remove_record(record.id)

@@ -11,6 +11,7 @@ import stat
 from typing import Any, NamedTuple
 
 from sampan.engines.native import runtime as runtimes
+from sampan.engines.native.command_check import check_command
 from sampan.engines.native.state import ContainerRecord
 from sampan.engines.native.users import resolve_user
 from sampan.engines.native.window import copy_window_size
@@ -18,6 +19,7 @@ from sampan.errors import SampanError
 from sampan.kernel import libc
 from sampan.kernel.enter import join, reset_signals
 from sampan.kernel.forwarding import wait_forwarding
+from sampan.kernel.inroot import resolve_in_root
 
 _LARGEST_LISTING = 1 << 20
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -39,6 +41,7 @@ class ExecRequest(NamedTuple):
     terminal: bool = False
     interactive: bool = False
     detach: bool = False
+    removed_variables: tuple[str, ...] = ()
 
 
 def exec_in_container(record: ContainerRecord, request: ExecRequest) -> int:
@@ -54,6 +57,7 @@ def exec_in_container(record: ContainerRecord, request: ExecRequest) -> int:
     kinds = libc.CLONE_NEWUSER | libc.CLONE_NEWNS | libc.CLONE_NEWPID
     if record.network != "host":
         kinds |= libc.CLONE_NEWNET
+    uid_map = _read_lines(f"/proc/{record.pid}/uid_map")
     # Ours, for the container's /proc does not know the numbers of our children.
     proc = os.open("/proc", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
@@ -64,11 +68,17 @@ def exec_in_container(record: ContainerRecord, request: ExecRequest) -> int:
             evidence=f"{error.strerror} (process {record.pid})",
             remedy="sampan ps shows whether it still runs",
         ) from error
-    process = plan_exec(_read_process(record.bundle), request, *_read_listings(record.bundle))
+    config = _read_config(record.bundle)
+    process = plan_exec(config["process"], request, *_read_listings(record.bundle))
+    _verify_mapped(process["user"]["uid"], config["linux"].get("uidMappings"), uid_map, record.name)
+    # A tree that changes under us, or that we may not look at, is the runtime's to judge.
+    with contextlib.suppress(OSError):
+        _verify_program(process, config, record)
     log = os.memfd_create("runtime-log", 0)
     document = os.memfd_create("process", 0)
     os.write(document, json.dumps(process).encode())
-    options = runtimes.runtime_options(runtime, record.crun_root, manages_cgroups=False)
+    managed = bool(config["linux"].get("cgroupsPath"))
+    options = runtimes.runtime_options(runtime, record.crun_root, manages_cgroups=managed)
     words = [runtime.path, *options, "--log", f"/proc/self/fd/{log}", "exec"]
     words += ["--process", f"/proc/self/fd/{document}"]
     words += ["--detach"] if request.detach else []
@@ -100,13 +110,15 @@ def plan_exec(
     if request.user:
         user = resolve_user(request.user, passwd, group)
         own = process.get("user", {})
-        extra = list(user.additional_gids) if own.get("additionalGids") is not None else []
+        extra = [user.gid, *user.additional_gids] if own.get("additionalGids") else []
         planned["user"] = {**own, "uid": user.uid, "gid": user.gid, "additionalGids": extra}
         sets = process.get("capabilities", {})
         held = sets.get("bounding", []) if user.uid == 0 else []
         planned["capabilities"] = {**sets, "effective": held, "permitted": held}
         environment["HOME"] = user.home
     environment.update(request.environment)
+    for name in request.removed_variables:
+        environment.pop(name, None)
     planned["env"] = [f"{name}={value}" for name, value in environment.items()]
     if request.working_directory:
         planned["cwd"] = request.working_directory
@@ -147,15 +159,55 @@ def _enter_cgroups(pid: int) -> None:
                 stream.write("0")
 
 
-def _read_process(bundle: str) -> dict[str, Any]:
+def _verify_mapped(
+    uid: int, mappings: list[dict[str, int]] | None, uid_map: list[str], name: str
+) -> None:
+    """Refuse a user that the container's user namespace does not have."""
+    if mappings is not None:
+        ranges = [(one["containerID"], one["size"]) for one in mappings]
+    else:
+        ranges = [(int(line.split()[0]), int(line.split()[2])) for line in uid_map]
+    if ranges and not any(first <= uid < first + length for first, length in ranges):
+        raise ExecError(
+            f"container {name} has no user id {uid}",
+            evidence=f"its user namespace has {ranges[0][0]} alone, as this login has no range of "
+            "subordinate ids",
+            remedy=f"start the container with -u {uid}    or "
+            "sudo usermod --add-subuids 100000-165535 --add-subgids 100000-165535 $USER",
+        )
+
+
+def _verify_program(
+    process: dict[str, Any], config: dict[str, Any], record: ContainerRecord
+) -> None:
+    """Refuse a directory or a program that the container lacks, before the runtime does."""
+    rootfs = f"{record.bundle}/rootfs"
+    mounted = tuple(mount["destination"] for mount in config.get("mounts", ()))
+    directory: str = process["cwd"]
+    path, found = resolve_in_root(rootfs, directory)
+    covered = any(path == target or path.startswith(f"{target}/") for target in mounted)
+    if not covered and (found is None or not stat.S_ISDIR(found.st_mode)):
+        raise ExecError(
+            f"container {record.name} has no directory {directory}",
+            evidence="no such file or directory" if found is None else "not a directory",
+            remedy="choose another with -w DIR",
+        )
+    command: str = process["args"][0]
+    variables = dict(line.partition("=")[::2] for line in process["env"])
+    # Without a PATH the runtime has one of its own, which we do not know.
+    if "PATH" in variables or "/" in command:
+        check_command(rootfs, command, variables.get("PATH", ""), directory, mounted)
+
+
+def _read_config(bundle: str) -> dict[str, Any]:
     try:
         with open(f"{bundle}/config.json", encoding="utf-8") as stream:
-            process: dict[str, Any] = json.load(stream)["process"]
+            config: dict[str, Any] = json.load(stream)
     except OSError as error:
         raise ExecError(
             "cannot read the container's config.json", evidence=f"{error.strerror}: {bundle}"
         ) from error
-    return process
+    return config
 
 
 def _read_listings(bundle: str) -> tuple[str, str]:

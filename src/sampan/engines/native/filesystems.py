@@ -1,9 +1,10 @@
-"""The container's own file systems in config.json: proc, dev, sys, shm, the user's mounts. Pure.
+"""The container's own file systems in config.json: proc, dev, sys, shm, the user's mounts. Pure, but for what /dev has.
 
 Rules: runtime-spec config.md and config-linux.md (default file systems), docker's masked and
 read-only paths.
 """
 
+import os
 from typing import Any
 
 from sampan.model.container import ContainerSpec, VolumeMount
@@ -27,6 +28,7 @@ def plan_mounts(
     rootless: bool,
     tty_group: bool,
     cgroup: str,
+    deep_read_only: bool,
 ) -> list[dict[str, Any]]:
     """``mounts`` of config.json, parents before children.
 
@@ -35,8 +37,12 @@ def plan_mounts(
         volumes: VOLUME of the image.
         rootless: in a user namespace, where sysfs can only be bound.
         tty_group: gid 5 exists in the container's id map.
+        deep_read_only: the runtime can make a tree read-only with all that is mounted below it.
         cgroup: ``mount`` a cgroup file system, ``bind`` the one we see, ``none``.
     """
+    # Below the host's /sys lie the user's own control groups: a container that could write there
+    # would leave its limits, or freeze and kill the user's other processes.
+    sealed = "rro" if deep_read_only else "ro"
     mounts = [
         _mount("/proc", "proc", "proc", "nosuid", "noexec", "nodev"),
         _mount("/dev", "tmpfs", "tmpfs", "nosuid", "strictatime", "mode=755", "size=65536k"),
@@ -46,16 +52,18 @@ def plan_mounts(
         ),
     ]  # fmt: skip
     if rootless:
-        mounts.append(_mount("/sys", "bind", "/sys", "rbind", "nosuid", "noexec", "nodev", "ro"))
+        mounts.append(_mount("/sys", "bind", "/sys", "rbind", "nosuid", "noexec", "nodev", sealed))
     else:
         mounts.append(_mount("/sys", "sysfs", "sysfs", "nosuid", "noexec", "nodev", "ro"))
     if cgroup == "mount":
         mounts.append(_mount("/sys/fs/cgroup", "cgroup", "cgroup", "nosuid", "noexec", "nodev", "relatime", "ro"))  # fmt: skip
     elif cgroup == "bind":
         # A second cgroup2 mount costs 12 ms on hybrid hosts; the container sees our tree instead.
-        mounts.append(_mount("/sys/fs/cgroup", "bind", "/sys/fs/cgroup", "rbind", "nosuid", "noexec", "nodev", "ro"))  # fmt: skip
+        mounts.append(_mount("/sys/fs/cgroup", "bind", "/sys/fs/cgroup", "rbind", "nosuid", "noexec", "nodev", sealed))  # fmt: skip
     mounts += _plan_ipc(spec)
-    own = [_plan_volume(mount) for mount in spec.mounts if mount.kind != "volume"]
+    own = [
+        _plan_volume(mount, deep=deep_read_only) for mount in spec.mounts if mount.kind != "volume"
+    ]
     taken = {mount["destination"] for mount in own}
     if spec.read_only:
         # Anonymous volumes stay writable below a read-only root, with the image's content in them.
@@ -83,6 +91,7 @@ def _plan_ipc(spec: ContainerSpec) -> list[dict[str, Any]]:
         return [
             _mount(path, "bind", path, "rbind", "nosuid", "noexec", "nodev")
             for path in ("/dev/shm", "/dev/mqueue")
+            if os.path.isdir(path)  # without systemd nobody mounts the queues
         ]
     mounts = [_mount("/dev/mqueue", "mqueue", "mqueue", "nosuid", "noexec", "nodev")]
     if spec.ipc != "none":
@@ -92,10 +101,12 @@ def _plan_ipc(spec: ContainerSpec) -> list[dict[str, Any]]:
     return mounts
 
 
-def _plan_volume(mount: VolumeMount) -> dict[str, Any]:
+def _plan_volume(mount: VolumeMount, *, deep: bool) -> dict[str, Any]:
     if mount.kind == "tmpfs":
         return _mount(mount.target, "tmpfs", "tmpfs", *(mount.options or _TMPFS_DEFAULTS))
-    return _mount(mount.target, "bind", mount.source, *mount.options)
+    # As docker since 25: who asks for read-only means what is mounted below, too.
+    below = ("rro",) if deep and {"ro", "rbind"} <= set(mount.options) else ()
+    return _mount(mount.target, "bind", mount.source, *mount.options, *below)
 
 
 def _mount(destination: str, kind: str, source: str, *options: str) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from typing import NamedTuple
 from sampan.engines.native import pid1, rootfs, runtime, trace
 from sampan.engines.native.launch_plan import Launch, Program
 from sampan.engines.native.reaper import Reaper, dismiss, start_reaper
+from sampan.engines.native.writable_layer import make_writable_directory
 from sampan.errors import EXIT_OURS, SampanError
 from sampan.kernel import cgroups, libc, mounts, userns
 from sampan.kernel.channel import Channel, make_channel
@@ -43,6 +44,18 @@ _SENT_BY_KERNEL = 0x80  # SI_KERNEL: the terminal, whose whole process group has
 
 class PidOneError(SampanError):
     """What pid 1 reported before it could become the runtime; takes the reported error's id."""
+
+
+class LimitsError(SampanError):
+    """The control groups cannot be made or set."""
+
+    id = "limits"
+
+
+class NamespaceError(SampanError):
+    """No namespaces even for root."""
+
+    id = "namespaces"
 
 
 class ImageServerError(SampanError):
@@ -88,27 +101,23 @@ def start(
     Raises:
         SampanError: a step failed; nothing is left running then.
     """
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, FORWARDED | {signal.SIGWINCH})
-    failed = cgroups.make_groups(launch.cgroup)
-    if failed:
-        cgroups.remove_groups(launch.cgroup.directories)
-        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-        raise SampanError("cannot set the container's limits", evidence="; ".join(failed))
 
     def clear(exit_code: int) -> None:
         cgroups.remove_groups(launch.cgroup.directories)
         if clear_away is not None:
             clear_away(exit_code)
 
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, FORWARDED | {signal.SIGWINCH})
     ours, theirs = make_channel()
     log = os.memfd_create("runtime-log")
-    trace.mark("plan")
     try:
-        pid = libc.clone(_clone_flags(launch))
-    except OSError as error:
+        _make_host_parts(launch)
+        trace.mark("plan")
+        pid = _clone(launch)
+    except SampanError:
         clear(EXIT_OURS)
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-        raise userns.refuse(error) from error
+        raise
     if pid == 0:
         ours.close()
         pid1.become_container(launch, program, pid1.Gates(theirs, log))
@@ -229,13 +238,38 @@ def _start_failure(running: Running) -> SampanError | None:
     return runtime.explain_failure(running.launch.runtime, log, running.launch.command)
 
 
-def _clone_flags(launch: Launch) -> int:
+def _make_host_parts(launch: Launch) -> None:
+    """Make what pid 1 cannot make for itself: control groups, the directory of the layer."""
+    try:
+        failed = cgroups.make_groups(launch.cgroup)
+        if launch.rootfs.upper_directory:
+            make_writable_directory(launch.rootfs.upper_directory)
+    except OSError as error:
+        failed = (f"{error.strerror}: {error.filename}",)
+    if failed:
+        raise LimitsError(
+            "cannot set up the container's control groups",
+            evidence="; ".join(failed),
+            remedy="leave out --memory, --cpus and --pids-limit, or free what is named",
+        )
+
+
+def _clone(launch: Launch) -> int:
     flags = libc.CLONE_NEWNS | libc.CLONE_NEWPID
     if launch.id_maps is not None:
         flags |= libc.CLONE_NEWUSER
     if launch.network != "host":
         flags |= libc.CLONE_NEWNET
-    return flags
+    try:
+        return libc.clone(flags)
+    except OSError as error:
+        if launch.id_maps is not None:
+            raise userns.refuse(error) from error
+        raise NamespaceError(
+            "the kernel refuses new namespaces to root",
+            evidence=str(error.strerror),
+            remedy="inside another container: give that one CAP_SYS_ADMIN, or run as another user",
+        ) from error
 
 
 def _serve_until_ready(channel: Channel, launch: Launch) -> int:

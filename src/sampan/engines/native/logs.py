@@ -175,15 +175,25 @@ def _read(stream: BinaryIO) -> Iterator[bytes]:
 
 
 def _read_growing(stream: BinaryIO, path: str, waiter: Waiter) -> Iterator[bytes]:
-    watch = FileWatch(path)
-    try:
+    """What the file holds and gets; conmon replaces one that became too long."""
+    with contextlib.ExitStack() as stack:
+        watch = stack.enter_context(contextlib.closing(FileWatch(path)))
         while True:
             watch.drain()
+            has_ended = waiter.wait(0.0)
+            replaced = _is_replaced(stream, path)
             yield from _read(stream)
-            if waiter.wait(0.0):
-                # It may have written between the last read and its end.
-                yield from _read(stream)
+            if replaced:
+                stream = stack.enter_context(open(path, "rb", buffering=0))
+                watch = stack.enter_context(contextlib.closing(FileWatch(path)))
+            elif has_ended:
                 return
-            select.select([watch, *waiter.filenos()], [], [])
-    finally:
-        watch.close()
+            else:
+                select.select([watch, *waiter.filenos()], [], [])
+
+
+def _is_replaced(stream: BinaryIO, path: str) -> bool:
+    try:
+        return os.stat(path).st_ino != os.fstat(stream.fileno()).st_ino
+    except FileNotFoundError:
+        return False

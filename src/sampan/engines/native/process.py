@@ -83,6 +83,8 @@ def _environment(
         environment[name] = value
     environment.update(driver)
     environment.update(spec.environment)
+    for name in spec.removed_variables:
+        environment.pop(name, None)
     environment.setdefault("HOME", home)
     return environment
 

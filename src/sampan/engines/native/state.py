@@ -13,6 +13,7 @@ import stat
 import time
 from typing import Any, NamedTuple
 
+from sampan.engines.native.state_files import delete_tree, list_names, read_link, write_whole
 from sampan.errors import SampanError
 from sampan.kernel.locks import locked
 from sampan.kernel.procfs import is_alive
@@ -166,7 +167,7 @@ def create_record(record: ContainerRecord) -> str:
         for parent in (f"{root}/containers", f"{root}/names"):
             if not os.path.isdir(parent):
                 os.mkdir(parent, 0o700)
-        holder = _read_link(link)
+        holder = read_link(link)
         if holder and os.path.exists(f"{root}/containers/{holder}/record.json"):
             raise NameInUseError(
                 f"the name {record.name!r} is in use",
@@ -211,12 +212,12 @@ def load_record(name_or_id: str) -> ContainerRecord:
     """
     root = state_directory()
     if name_or_id and "/" not in name_or_id and name_or_id not in (".", ".."):
-        for container_id in (name_or_id, _read_link(f"{root}/names/{name_or_id}")):
+        for container_id in (name_or_id, read_link(f"{root}/names/{name_or_id}")):
             record = _read_record(f"{root}/containers/{container_id}") if container_id else None
             if record is not None:
                 return record
         if _ID_DIGITS.issuperset(name_or_id):
-            found = [one for one in _container_ids(root) if one.startswith(name_or_id)]
+            found = [one for one in list_names(f"{root}/containers") if one.startswith(name_or_id)]
             if len(found) > 1:
                 raise AmbiguousContainerError(
                     f"{name_or_id!r} begins the ids of {len(found)} containers",
@@ -233,7 +234,7 @@ def list_records() -> list[ContainerRecord]:
     """All containers, newest first. Clears away what a killed process left half-made."""
     root = state_directory()
     records = []
-    for container_id in _container_ids(root):
+    for container_id in list_names(f"{root}/containers"):
         record = _read_record(f"{root}/containers/{container_id}")
         if record is not None:
             records.append(record)
@@ -259,7 +260,7 @@ def write_exit(container_id: str, exit_code: int) -> None:
     directory = f"{root}/containers/{container_id}"
     with locked(f"{root}/lock"):
         if os.path.exists(f"{directory}/record.json"):
-            with open(f"{directory}/{EXIT_FILE}", "r+", encoding="ascii") as stream:
+            with open(f"{directory}/{EXIT_FILE}", "r+", encoding="utf-8") as stream:
                 stream.write(f"{exit_code}\n")
 
 
@@ -270,15 +271,15 @@ def remove_record(container_id: str) -> None:
     with locked(f"{root}/lock"):
         record = _read_record(directory)
         # The record goes first: without it the container does not exist for anybody.
-        _delete_tree(directory)
+        delete_tree(directory)
         link = f"{root}/names/{record.name}" if record is not None else ""
-        if link and _read_link(link) == container_id:
+        if link and read_link(link) == container_id:
             os.unlink(link)
 
 
 def _exit_status(container_id: str) -> Status | None:
     try:
-        with open(f"{container_directory(container_id)}/{EXIT_FILE}", encoding="ascii") as stream:
+        with open(f"{container_directory(container_id)}/{EXIT_FILE}", encoding="utf-8") as stream:
             text = stream.read().strip()
             finished = os.fstat(stream.fileno()).st_mtime
     except FileNotFoundError:
@@ -334,20 +335,6 @@ def _owner(path: str) -> int:
         return -1
 
 
-def _container_ids(root: str) -> list[str]:
-    try:
-        return os.listdir(f"{root}/containers")
-    except FileNotFoundError:
-        return []
-
-
-def _read_link(path: str) -> str:
-    try:
-        return os.readlink(path)
-    except OSError:
-        return ""
-
-
 def _read_record(directory: str) -> ContainerRecord | None:
     try:
         with open(f"{directory}/record.json", encoding="utf-8", errors="surrogateescape") as stream:
@@ -361,15 +348,7 @@ def _read_record(directory: str) -> ContainerRecord | None:
 
 
 def _write_record(directory: str, record: ContainerRecord) -> None:
-    _write_whole(directory, "record.json", json.dumps(record._asdict()))
-
-
-def _write_whole(directory: str, name: str, text: str) -> None:
-    """Replace a file so that readers see the old or the new one; volatile, so never synced."""
-    temporary = f"{directory}/.tmp-{os.getpid()}-{name}"
-    with open(temporary, "w", encoding="utf-8", errors="surrogateescape") as stream:
-        stream.write(text)
-    os.rename(temporary, f"{directory}/{name}")
+    write_whole(directory, "record.json", json.dumps(record._asdict()))
 
 
 def _sweep_abandoned(root: str, container_id: str) -> None:
@@ -380,24 +359,4 @@ def _sweep_abandoned(root: str, container_id: str) -> None:
         except FileNotFoundError:
             return
         if age_s > _ABANDONED_AFTER_S and not os.path.exists(f"{directory}/record.json"):
-            _delete_tree(directory)
-
-
-def _delete_tree(directory: str) -> None:
-    try:
-        names = sorted(os.listdir(directory), key=lambda name: name != "record.json")
-    except FileNotFoundError:
-        return
-    for name in names:
-        path = f"{directory}/{name}"
-        if os.path.isdir(path) and not os.path.islink(path):
-            _delete_tree(path)
-        else:
-            try:
-                os.unlink(path)
-            except FileNotFoundError:
-                continue
-    try:
-        os.rmdir(directory)
-    except FileNotFoundError:
-        return
+            delete_tree(directory)

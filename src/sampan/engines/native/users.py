@@ -11,6 +11,7 @@ from typing import NamedTuple
 from sampan.errors import SampanError
 
 _HIGHEST_ID = 2**31 - 1
+_MOST_DIGITS = 20
 
 
 class UserNotFoundError(SampanError):
@@ -53,7 +54,7 @@ def resolve_user(text: str, passwd: str, group: str) -> User:
 def _find_user(word: str, passwd: str) -> tuple[str, int, int, str] | None:
     by_number = None
     for fields in _records(passwd, 7):
-        if not fields[3].isdigit():
+        if not _is_id(fields[3]):
             continue
         entry = fields[0], int(fields[2]), int(fields[3]), fields[5] or "/"
         if fields[0] == word:
@@ -73,7 +74,7 @@ def _find_gid(word: str, group: str) -> int:
 def _parse_id(word: str, what: str, listing: str) -> int:
     if word == "":
         return 0
-    if word.isascii() and word.isdigit() and int(word) <= _HIGHEST_ID:
+    if _is_id(word):
         return int(word)
     names = [fields[0] for fields in _records(listing, 3)]
     known = ", ".join(names[:12]) + (", …" if len(names) > 12 else "")
@@ -85,8 +86,19 @@ def _parse_id(word: str, what: str, listing: str) -> int:
 
 
 def _records(text: str, length: int) -> Iterator[list[str]]:
-    """The lines with at least ``length`` fields and a number as the third."""
+    """The lines with at least ``length`` fields and an id as the third."""
     for line in text.splitlines():
         fields = line.split(":")
-        if len(fields) >= length and fields[2].isascii() and fields[2].isdigit():
+        if len(fields) >= length and _is_id(fields[2]):
             yield fields
+
+
+def _is_id(word: str) -> bool:
+    """Whether it is a number that can be an id.
+
+    Some greater ones mean "leave it as it is" to the kernel, which would keep the process root;
+    and ``int`` refuses thousands of digits.
+    """
+    return (
+        word.isascii() and word.isdigit() and len(word) <= _MOST_DIGITS and int(word) <= _HIGHEST_ID
+    )

@@ -22,18 +22,22 @@ class WritableLayerError(SampanError):
     id = "writable-layer"
 
 
-def make_writable_directory(container_id: str, *, rootful: bool, linux: tuple[int, int]) -> str:
-    """A fresh private directory on the host for the layer; empty = the layer is in memory.
-
-    Raises:
-        WritableLayerError: it cannot be made.
-    """
+def plan_writable_directory(container_id: str, *, rootful: bool, linux: tuple[int, int]) -> str:
+    """Where the layer is to lie on the host; empty = in memory."""
     parent = os.environ.get(VARIABLE, "")
     if not parent:
         if rootful or linux >= _TMPFS_USER_ATTRIBUTES:
             return ""
         parent = os.environ.get("TMPDIR", "") or "/var/tmp"
-    path = f"{os.path.abspath(parent)}/sampan-{os.geteuid()}-{container_id[:16]}"
+    return f"{os.path.abspath(parent)}/sampan-{os.geteuid()}-{container_id[:16]}"
+
+
+def make_writable_directory(path: str) -> None:
+    """Make the directory: fresh, and the user's alone.
+
+    Raises:
+        WritableLayerError: it cannot be made.
+    """
     try:
         os.mkdir(path, 0o700)
     except OSError as error:
@@ -42,7 +46,6 @@ def make_writable_directory(container_id: str, *, rootful: bool, linux: tuple[in
             evidence=f"{error.strerror}: {path}",
             remedy=f"set {VARIABLE} to a directory on a local file system that you may write to",
         ) from error
-    return path
 
 
 def remove_writable_directory(

@@ -4,6 +4,7 @@ How the bytes of a file are reached is a ``Files``: a directory, or an archive's
 """
 
 import os
+import stat
 from typing import Any, NamedTuple, Protocol
 
 from sampan.images.sources.layer import FileLayer, unreadable
@@ -58,6 +59,13 @@ class DirectoryFiles(NamedTuple):
             return None
         except OSError as error:
             raise unreadable(path, error) from error
+        if not stat.S_ISREG(state.st_mode):
+            # Opening a FIFO would wait for ever.
+            raise SourceError(
+                f"cannot read {path}",
+                evidence=f"it is no regular file: {stat.filemode(state.st_mode)}",
+                remedy="copy or export the image again",
+            )
         return FileRange(path, 0, state.st_size)
 
 

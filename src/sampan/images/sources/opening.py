@@ -68,7 +68,7 @@ def parse_source(text: str) -> Source:
         raise SourceError(
             f"{kind}: is not a kind of source",
             evidence=f"there are: {', '.join(KINDS)}, and bare paths",
-            remedy=f"docker save IMAGE | sampan import docker-archive:- {'NAME'}",
+            remedy="docker save IMAGE | sampan import docker-archive:- NAME",
         )
     raise SourceError(
         f"there is no {text}",
@@ -97,7 +97,11 @@ def open_source(
     """
     if source.kind == "oci":
         if not os.path.isdir(source.path):
-            raise SourceError(f"there is no directory {source.path}")
+            raise SourceError(
+                f"there is no directory {source.path}",
+                evidence="it is a file" if os.path.exists(source.path) else "it does not exist",
+                remedy="oci: takes a layout's directory; a layout in a tar is oci-archive:FILE",
+            )
         files = DirectoryFiles(source.path)
         yield open_layout(files, source.tag, wanted=wanted, host=host)
     elif source.kind in ("oci-archive", "docker-archive"):
@@ -136,7 +140,9 @@ def _split_tag(rest: str) -> tuple[str, str]:
         at = rest.find(":", at + 1)
     path, _, tag = rest.partition(":")
     raise SourceError(
-        f"there is no {path}", evidence=f"tag {tag!r} of it was asked for" if tag else ""
+        f"there is no {path}",
+        evidence=f"tag {tag!r} of it was asked for" if tag else "it does not exist",
+        remedy="name a file or directory that is there; sampan import --help lists the sources",
     )
 
 

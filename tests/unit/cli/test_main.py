@@ -1,0 +1,65 @@
+"""The program around the commands: what a user sees when it cannot go on."""
+
+import os
+import subprocess
+import sys
+
+
+def sampan(*arguments: str, **options: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "sampan", *arguments],
+        capture_output="stdout" not in options, text=True, **options,
+    )  # fmt: skip
+
+
+def test_without_arguments_the_commands_are_listed():
+    assert "  run        run a command in a new container\n" in sampan().stdout
+
+
+def test_a_misspelt_command_is_answered_with_the_nearest_one():
+    done = sampan("rnu")
+    assert done.returncode == 125
+    assert done.stderr == "error[usage]: no command 'rnu'\n  remedy:   did you mean: sampan run\n"
+
+
+def test_an_unknown_option_is_refused_with_docker_s_exit_code():
+    done = sampan("images", "--no-such-option")
+    assert done.returncode == 125
+    assert done.stderr.startswith("error[usage]: unrecognized arguments: --no-such-option\n")
+
+
+def test_a_usage_error_names_the_help_of_the_command_that_was_typed():
+    assert sampan("rmi").stderr.endswith("  remedy:   sampan rmi --help shows the options\n")
+
+
+def test_a_misspelt_option_of_the_program_is_called_an_option():
+    done = sampan("--verison")
+    assert done.returncode == 125
+    assert done.stderr == (
+        "error[usage]: no option '--verison'\n  remedy:   did you mean: sampan --version\n"
+    )
+
+
+def test_help_with_a_command_s_name_shows_that_command_s_help():
+    assert sampan("help", "rmi").stdout == sampan("rmi", "--help").stdout
+
+
+def test_a_full_disk_behind_standard_output_is_an_error_without_a_traceback(tmp_path):
+    with open("/dev/full", "w") as full:
+        done = sampan(
+            "images", stdout=full, stderr=subprocess.PIPE,
+            env={**os.environ, "SAMPAN_STORE": str(tmp_path / "store")},
+        )  # fmt: skip
+    assert done.returncode == 125
+    assert done.stderr.splitlines() == [
+        "error[operating-system]: sampan images failed",
+        "  evidence: No space left on device",
+    ]
+
+
+def test_a_reader_that_goes_away_ends_the_program_quietly():
+    read, write = os.pipe()
+    os.close(read)
+    done = sampan("--help", stdout=write, stderr=subprocess.PIPE)
+    os.close(write)
+    assert "Traceback" not in done.stderr
