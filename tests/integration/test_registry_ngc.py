@@ -4,7 +4,9 @@ What nvcr.io answers today cannot be asked from a test; the shapes are those of 
 """
 
 import base64
+import contextlib
 import os
+import pty
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -36,7 +38,7 @@ class Shell:
 
     def __init__(self, home: Path, proxy: str, authority: Path) -> None:
         self.home = home
-        self._environment = {
+        self.environment = {
             "PATH": os.environ["PATH"],
             "PYTHONPATH": ":".join(sys.path),
             "PYTHONWARNINGS": "error",
@@ -55,7 +57,7 @@ class Shell:
     ) -> str:
         done = subprocess.run(
             [sys.executable, "-m", "sampan", *words],
-            env={**self._environment, **(variables or {})},
+            env={**self.environment, **(variables or {})},
             input=stdin,
             capture_output=True,
             text=True,
@@ -187,6 +189,28 @@ def test_a_login_without_a_terminal_wants_the_key_on_standard_input(
     ngc: tuple[Front, Shell],
 ) -> None:
     assert "--password-stdin" in ngc[1]("login", code=125)
+
+
+def test_the_prompt_does_not_show_the_key_that_is_typed(ngc: tuple[Front, Shell]) -> None:
+    _, shell = ngc
+    ours, theirs = pty.openpty()
+    command = [sys.executable, "-m", "sampan", "login"]
+    streams = {"stdin": theirs, "stdout": theirs, "stderr": theirs}
+    with subprocess.Popen(
+        command, env=shell.environment, start_new_session=True, **streams
+    ) as process:
+        os.close(theirs)
+        shown = b""
+        while b"API key for nvcr.io: " not in shown:
+            shown += os.read(ours, 1000)
+        os.write(ours, NGC_KEY.encode() + b"\n")
+        with contextlib.suppress(OSError):
+            while data := os.read(ours, 1000):
+                shown += data
+    os.close(ours)
+    assert process.returncode == 0, shown
+    assert b"logged in to nvcr.io" in shown
+    assert NGC_KEY.encode() not in shown
 
 
 def test_a_key_open_to_others_is_not_used(ngc: tuple[Front, Shell]) -> None:

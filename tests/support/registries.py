@@ -15,6 +15,7 @@ import shutil
 import socket
 import ssl
 import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -127,8 +128,7 @@ def front(backend: Backend, tls: tuple[Path, Path] | None = None) -> Iterator[Fr
     class Handler(_Handler):
         registry = state
 
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
+    server = _Server(("127.0.0.1", 0), Handler)
     state.host = f"127.0.0.1:{server.server_address[1]}"
     if tls is not None:
         state.scheme = "https"
@@ -143,6 +143,17 @@ def front(backend: Backend, tls: tuple[Path, Path] | None = None) -> Iterator[Fr
         server.shutdown()
         server.server_close()
         thread.join()
+
+
+class _Server(http.server.ThreadingHTTPServer):
+    """Clients that hang up are what the tests are about."""
+
+    daemon_threads = True
+
+    def handle_error(self, request: object, address: object) -> None:
+        """Say nothing of broken connections."""
+        if not isinstance(sys.exc_info()[1], OSError):
+            super().handle_error(request, address)
 
 
 class _Handler(http.server.BaseHTTPRequestHandler):
@@ -317,8 +328,7 @@ def connect_proxy(routes: dict[str, str]) -> Iterator[tuple[str, list[str]]]:
         def log_message(self, *arguments: object) -> None:
             """Say nothing."""
 
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
+    server = _Server(("127.0.0.1", 0), Handler)
     thread = threading.Thread(target=lambda: server.serve_forever(0.05), daemon=True)
     thread.start()
     try:

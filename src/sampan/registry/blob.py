@@ -100,7 +100,8 @@ class BlobReader(io.RawIOBase):
         super().close()
 
     def _next(self, most: int) -> bytes:
-        while True:
+        # Another thread may close us while we read: then nothing is opened anew.
+        while not self.closed:
             try:
                 body = self._body or self._connect()
                 start = time.monotonic()
@@ -115,6 +116,7 @@ class BlobReader(io.RawIOBase):
             except UnreachableError as error:
                 failure = error
             self._after(failure)
+        raise ValueError("the layer was closed while it was read")
 
     def _connect(self) -> urllib3.BaseHTTPResponse:
         answer = self._client.open_blob(self._repository, self._digest, self._done)
