@@ -381,22 +381,6 @@ class TestLists:
         assert inspect(host)["Sampan"]["WritableLayer"].startswith("gone")
 
 
-@everybody
-def test_prune_by_another_user_of_the_store_keeps_the_image_of_a_running_container(
-    host: EngineHost, user: str
-) -> None:
-    tree = str(host.base / "rootfs")
-    identity = say(host, "import", "-q", tree, "used", "--change", f"ENV OF={user}").strip()
-    say(host, "run", "-d", "--name", "box", "used", "sleep", "1000", user=user)
-    elsewhere = {"variables": {"SAMPAN_RUNTIME": str(host.base / "state-of-another")}}
-    say(host, "rmi", "-f", "used", **elsewhere)
-    say(host, "prune", **elsewhere)
-    assert say(host, "inspect", "-f", "{{.Id}}", identity, **elsewhere) == f"{identity}\n"
-    say(host, "rm", "-f", "box", user=user)
-    say(host, "prune", **elsewhere)
-    say(host, "inspect", identity, code=1, **elsewhere)
-
-
 def _pid_of(host: EngineHost, user: str, part: str) -> int:
     document = inspect(host, user=user)
     if part == "watcher":
