@@ -344,7 +344,9 @@ def _read_record(directory: str) -> ContainerRecord | None:
     try:
         with open(f"{directory}/record.json", encoding="utf-8", errors="surrogateescape") as stream:
             found: dict[str, Any] = json.load(stream)
-            known = {name: value for name, value in found.items() if name in ContainerRecord._fields}
+            known = {
+                name: value for name, value in found.items() if name in ContainerRecord._fields
+            }
             for name in _TUPLES:
                 known[name] = tuple(known.get(name, ()))
             return ContainerRecord(**known)
