@@ -15,8 +15,8 @@ from sampan.images.sources import directory
 from sampan.images.sources.directory import open_directory
 from sampan.images.sources.directory_tar import DirectoryTar, TreeEntry
 from sampan.images.sources.layer import SourceError
-from sampan.images.tar import read_tar
 from sampan.model.layer import EntryKind
+from support.tars import read_tar
 
 
 def stream_of(tree: Path, **options: object) -> bytes:
