@@ -40,7 +40,11 @@ _REMEDIES = {
 
 @contextlib.contextmanager
 def store_errors(layout: StoreLayout) -> Iterator[None]:
-    """Turn the system's refusals inside the store into a StoreError with a remedy."""
+    """Turn the system's refusals inside the store into a StoreError with a remedy.
+
+    Raises:
+        StoreError: in place of an OSError of the body.
+    """
     try:
         yield
     except OSError as error:
