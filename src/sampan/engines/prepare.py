@@ -249,6 +249,11 @@ def _render_launch(
             links=chosen.plan.links,
             files=chosen.files,
             directories=tuple(path for path in wanted if path != "/"),
+            copied=tuple(
+                mount["destination"]
+                for mount in bundle.config["mounts"]
+                if "tmpcopyup" in mount["options"]
+            ),
         ),
         runtime=chosen.runtime,
         runtime_options=runtime_options(
