@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from support.compiled import compile_c
-from support.engine_host import USERS, EngineHost, engine_host
+from support.engine_host import USERS, EngineHost, engine_host, wait_until
 from support.layouts import LayoutMaker, named
 
 pytestmark = pytest.mark.integration
@@ -217,3 +217,66 @@ def test_what_lies_in_the_current_directory_is_not_loaded(
         timeout=60,
     )
     assert (done.returncode, done.stdout) == (0, "ours\n"), done.stderr
+
+
+KEYRING = """
+#include <stdio.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+/* Whether the key that the caller of sampan holds in its session keyring is found in ours. */
+int main(void) {
+    syscall(SYS_keyctl, 0, -3, 0);
+    printf("%s\\n", syscall(SYS_keyctl, 10, -3, "user", "sampan-test", 0) > 0 ? "found" : "none");
+    return 0;
+}
+"""
+HOLDER = """
+#include <stdio.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+/* Becomes a program with such a key. */
+int main(int argc, char **argv) {
+    if (syscall(SYS_keyctl, 1, 0) < 0 || syscall(SYS_add_key, "user", "sampan-test", "x", 1, -3) < 0) {
+        perror("keyctl");
+        return 99;
+    }
+    execvp(argv[1], argv + 1);
+    return 98;
+}
+"""
+
+
+@everybody
+def test_the_keys_of_the_login_are_not_the_containers(
+    host: EngineHost, user: str, tmp_path: Path
+) -> None:
+    (tmp_path / "look.c").write_text(KEYRING)
+    (tmp_path / "hold.c").write_text(HOLDER)
+    tmp_path.chmod(0o755)
+    holder = compile_c(tmp_path / "hold.c", host.base / "hold", "-static")
+    program = compile_c(tmp_path / "look.c", host.base / "rootfs/look", "-static")
+    try:
+        name = add_image(host, f"keys-{user}")
+    finally:
+        program.unlink()
+
+    def held(*words: str) -> subprocess.CompletedProcess[str]:
+        line = [str(holder), *host.command(*words, user=user)]
+        return subprocess.run(
+            line, env=host.environment(user), capture_output=True, text=True, timeout=60
+        )
+
+    own = subprocess.run([holder, "true"], capture_output=True, text=True)
+    if own.returncode == 99:
+        pytest.skip(f"no keyrings here: {own.stderr.strip()}")
+    try:
+        assert held("run", "--rm", name, "/look").stdout == "none\n"
+        started = held("run", "-d", "--name", "keys", name, "sh", "-c", "/look; sleep 1000")
+        assert started.returncode == 0, started.stderr
+        assert held("exec", "keys", "/look").stdout == "none\n"
+        said = wait_until(lambda: host.run("logs", "keys", user=user).stdout, what="the program")
+        assert said == "none\n"
+    finally:
+        host.run("rm", "-f", "keys", user=user)
