@@ -259,6 +259,7 @@ class TestLogs:
         say(host, "run", "-d", "--name", "box", "testimage", "seq", "1", "5")
         say(host, "wait", "box")
         assert say(host, "logs", "--tail", "2", "box") == "4\n5\n"
+        assert say(host, "logs", "--tail", "-1", "box") == say(host, "logs", "box")
         assert say(host, "logs", "-n", "0", "box") == ""
         stamp, _, text = say(host, "logs", "-t", "-n1", "box").partition(" ")
         assert text == "5\n"
@@ -354,6 +355,24 @@ class TestLists:
         assert document["Config"]["Labels"]["a"] == "b"
         assert document["Path"] == "sh"
         assert inspect(host, identity[:8])["Id"] == identity
+
+    def test_inspect_still_knows_variables_directory_and_mounts_when_all_is_over(
+        self, host: EngineHost
+    ) -> None:
+        words = ["-e", "A=1", "-w", "/work", "-v", f"{host.base}:/data:ro", "--tmpfs", "/t"]
+        say(host, "run", "--name", "box", *words, "testimage", "true")
+        document = inspect(host)
+        assert "A=1" in document["Config"]["Env"]
+        assert document["Config"]["WorkingDir"] == "/work"
+        bound, temporary = document["Mounts"]
+        assert (bound["Type"], bound["Source"], bound["Destination"]) == (
+            "bind", str(host.base), "/data",
+        )  # fmt: skip
+        assert (bound["RW"], bound["Propagation"]) == (False, "rprivate")
+        assert (temporary["Type"], temporary["Destination"], temporary["RW"]) == (
+            "tmpfs", "/t", True,
+        )  # fmt: skip
+        assert '"A=1"' in say(host, "inspect", "-f", "{{json .Config.Env}}", "box")
 
     def test_a_writable_layer_ends_with_its_container_and_inspect_says_so(
         self, host: EngineHost

@@ -135,6 +135,13 @@ def test_the_first_group_is_among_the_others_so_that_leaving_it_opens_no_file(
             assert said.split(maxsplit=1)[1].strip() == groups
 
 
+def test_a_file_as_the_working_directory_is_refused(host: EngineHost) -> None:
+    done = host.run("run", "--rm", "-w", "/etc/passwd", "testimage", "true")
+    assert done.returncode == 125
+    assert "/etc/passwd is no directory" in done.stderr
+    assert len(done.stderr.splitlines()) == 3, done.stderr
+
+
 def test_a_working_directory_that_is_not_there_is_made_behind_the_images_links(
     host: EngineHost,
 ) -> None:

@@ -4,10 +4,12 @@ import io
 import tarfile
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from sampan.images.pack import pack_layer
 from sampan.images.pack_file import PackData
+from sampan.images.readahead import SLAB_BYTES
+from sampan.images.tar import TarReader
 from sampan.model.layer import Entry, PackIndex
 
 END = bytes(1024)
@@ -121,3 +123,16 @@ class Packed:
         content = self.index.contents[self.entries[path].content]
         with PackData(self.index, self.data_path) as data:
             return data.read_content(content)
+
+
+class _StreamSlabs:
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+
+    def read_slab(self) -> bytes:
+        return self._stream.read(SLAB_BYTES)
+
+
+def read_tar(stream: BinaryIO, *, layer: str) -> TarReader:
+    """Open an uncompressed tar without the thread that reads ahead."""
+    return TarReader(_StreamSlabs(stream), layer=layer)

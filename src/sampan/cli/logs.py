@@ -19,6 +19,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add("name", metavar="CONTAINER", help="name or id")
 
 
+def _tail(text: str) -> int | None:
+    """Lines, or None for all: as with docker any negative number means that, too."""
+    number = -1 if text == "all" else parse_number("--tail", text, -(1 << 31))
+    return None if number < 0 else number
+
+
 def main(arguments: argparse.Namespace) -> int:
     """Print the container's standard output on ours, its standard error on ours.
 
@@ -29,7 +35,7 @@ def main(arguments: argparse.Namespace) -> int:
 
     now = time.time()
     selection = logs.Selection(
-        None if arguments.tail == "all" else parse_number("--tail", arguments.tail, 0),
+        _tail(arguments.tail),
         logs.parse_moment("--since", arguments.since, now) if arguments.since else None,
         logs.parse_moment("--until", arguments.until, now) if arguments.until else None,
     )

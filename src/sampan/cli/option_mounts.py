@@ -38,7 +38,12 @@ def parse_volume(text: str) -> VolumeMount:
 
 
 def parse_mount(text: str) -> VolumeMount:
-    """``--mount type=bind|tmpfs|volume,source=…,target=…[,readonly][,…]`` (comma-separated)."""
+    """``--mount type=bind|tmpfs|volume,source=…,target=…[,readonly][,…]`` (comma-separated).
+
+    Raises:
+        UsageError: a key or value that is not understood, or no target.
+        BindSourceError: the source does not exist.
+    """
     given = _fields(text)
     kind = given.pop("type", "volume")
     source = given.pop("source", "")
@@ -123,7 +128,11 @@ def parse_device(text: str) -> list[tuple[str, str, str]]:
 
 
 def verify_targets(mounts: list[VolumeMount]) -> None:
-    """Refuse two mounts on one target, as docker does."""
+    """Refuse two mounts on one target, as docker does.
+
+    Raises:
+        UsageError: there are two.
+    """
     seen: set[str] = set()
     for mount in mounts:
         if mount.target in seen:

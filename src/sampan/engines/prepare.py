@@ -249,6 +249,11 @@ def _render_launch(
             links=chosen.plan.links,
             files=chosen.files,
             directories=tuple(path for path in wanted if path != "/"),
+            copied=tuple(
+                mount["destination"]
+                for mount in bundle.config["mounts"]
+                if "tmpcopyup" in mount["options"]
+            ),
         ),
         runtime=chosen.runtime,
         runtime_options=runtime_options(
@@ -292,6 +297,12 @@ def _render_record(spec: ContainerSpec, chosen: _Chosen) -> state.ContainerRecor
         hostname=chosen.hostname,
         network=spec.network,
         bundle=chosen.mount_point,
+        environment=chosen.process.environment,
+        working_directory=chosen.process.working_directory,
+        mounts=tuple(
+            (mount.kind, mount.source, mount.target, ",".join(mount.options))
+            for mount in spec.mounts
+        ),
     )
 
 

@@ -12,6 +12,7 @@ from sampan.images.store import StoredImage, has_image, locate_image, read_json,
 from sampan.images.store_access import names_lock, store_errors
 from sampan.images.store_layout import StoreLayout
 from sampan.kernel.atomic import write_atomic
+from sampan.kernel.locks import is_held
 from sampan.model.reference import Reference, parse_reference
 
 RECORD_VERSION = 1
@@ -192,6 +193,12 @@ def remove_image(
                 f"container {user} uses image {name}",
                 evidence=f"image {image.digest[7:19]}",
                 remedy=f"sampan rm -f {user}    or: sampan rmi -f {name}",
+            )
+        if is_last and not force and is_held(image.sif_path):
+            raise ImageInUseError(
+                f"a container of another user uses image {name}",
+                evidence=f"{image.sif_path} is locked",
+                remedy=f"sampan rmi -f {name}    (the container goes on)",
             )
         for known in leaving:
             os.unlink(layout.ref_file(known.reference))

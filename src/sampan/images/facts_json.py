@@ -52,7 +52,7 @@ def load_facts(data: bytes) -> ImageFacts:
             compat["names"] = tuple(compat["names"])
             document["cuda_compat"] = CudaCompat(**compat)
         return ImageFacts(**document)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise FactsError(
             "the facts of an image are damaged",
             evidence=f"{type(error).__name__}: {error}",

@@ -125,18 +125,20 @@ def check_store(layout: StoreLayout) -> bool:
     """Whether the store exists.
 
     Raises:
-        UnsafeStoreError: everybody may write into its root.
+        UnsafeStoreError: everybody may write into its root, its images or its names.
     """
-    try:
-        mode = os.stat(layout.root).st_mode
-    except (FileNotFoundError, NotADirectoryError):
-        return False
-    if mode & 0o002:
-        raise UnsafeStoreError(
-            f"the store {layout.root} is writable by everybody",
-            evidence=f"its mode is {mode & 0o7777:04o}; any user could replace an image in it",
-            remedy=f"chmod o-w {layout.root}",
-        )
+    for path in (layout.root, layout.images, layout.refs):
+        try:
+            mode = os.stat(path).st_mode
+        except (FileNotFoundError, NotADirectoryError):
+            return path != layout.root
+        if mode & 0o002:
+            raise UnsafeStoreError(
+                f"the store {layout.root} is writable by everybody",
+                evidence=f"the mode of {path} is {mode & 0o7777:04o}; any user could replace an "
+                "image in it",
+                remedy=f"chmod -R o-w {layout.root}",
+            )
     return True
 
 

@@ -40,7 +40,11 @@ _REMEDIES = {
 
 @contextlib.contextmanager
 def store_errors(layout: StoreLayout) -> Iterator[None]:
-    """Turn the system's refusals inside the store into a StoreError with a remedy."""
+    """Turn the system's refusals inside the store into a StoreError with a remedy.
+
+    Raises:
+        StoreError: in place of an OSError of the body.
+    """
     try:
         yield
     except OSError as error:
@@ -59,6 +63,17 @@ def create_store(layout: StoreLayout) -> None:
         StoreError: the directories cannot be made.
         UnsafeStoreError: everybody may write into the root.
     """
+    # Where the umask keeps others from nothing, they must not be able to put images here.
+    mask = os.umask(0o077)
+    os.umask(mask | 0o002)
+    try:
+        _make_directories(layout)
+    finally:
+        os.umask(mask)
+    check_store(layout)
+
+
+def _make_directories(layout: StoreLayout) -> None:
     with store_errors(layout):
         for directory in (
             layout.images,
@@ -68,7 +83,6 @@ def create_store(layout: StoreLayout) -> None:
             *map(layout.diffs, COMPRESSIONS),
         ):
             os.makedirs(directory, exist_ok=True)
-    check_store(layout)
 
 
 def require_space(layout: StoreLayout, needed: int) -> None:

@@ -7,10 +7,9 @@ several image builders write no marker, some not even the last padding.
 """
 
 from collections.abc import Iterator
-from typing import BinaryIO
 
 from sampan.images.limits import DEFAULT_LIMITS, LayerError, Limits, refuse_excess, refuse_layer
-from sampan.images.readahead import SLAB_BYTES, SlabSource
+from sampan.images.readahead import SlabSource
 from sampan.images.tar_headers import (
     BLOCK,
     HeaderError,
@@ -262,22 +261,3 @@ class TarReader:
         if limit:
             return refuse_excess(self._layer, reason, limit, self._limits, entry=self._name)
         return refuse_layer(self._layer, reason, entry=self._name)
-
-
-class _StreamSlabs:
-    def __init__(self, stream: BinaryIO) -> None:
-        self._stream = stream
-
-    def read_slab(self) -> bytes:
-        return self._stream.read(SLAB_BYTES)
-
-
-def read_tar(stream: BinaryIO, *, layer: str, limits: Limits = DEFAULT_LIMITS) -> TarReader:
-    """Open an uncompressed tar: iterate over it for members, ``read`` their content between.
-
-    Args:
-        stream: read from where it stands to its end; not closed.
-        layer: what error messages call the layer.
-        limits: bounds on names, headers and maps.
-    """
-    return TarReader(_StreamSlabs(stream), layer=layer, limits=limits)

@@ -6,7 +6,6 @@ names the target. Which of them a container gets, and what to try when one fails
 """
 
 import contextlib
-import errno
 import os
 import signal
 
@@ -122,18 +121,6 @@ def start_fuse_server(program: str, options: str, file_path: str, device: int) -
         os.execve(program, words, {"PATH": "/usr/bin:/bin"})  # noqa: S606 - an argument list
     finally:
         os._exit(127)
-
-
-def has_user_attributes(directory: str) -> bool:
-    """Whether files of that file system can carry ``user.*`` attributes (tmpfs: Linux 6.6)."""
-    try:
-        os.setxattr(directory, "user.sampan", b"1")
-        os.removexattr(directory, "user.sampan")
-    except OSError as error:
-        if error.errno not in (errno.EOPNOTSUPP, errno.EPERM):
-            raise
-        return False
-    return True
 
 
 def detach(target: str) -> None:

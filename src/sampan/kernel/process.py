@@ -5,7 +5,6 @@ it may import ``subprocess``.
 """
 
 import shlex
-import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
 
@@ -16,32 +15,6 @@ class ProgramError(SampanError):
     """A helper program ended with an error, or does not exist."""
 
     id = "program"
-
-
-def find_program(name: str) -> str | None:
-    """Absolute path of a program on PATH or in the system directories, or None."""
-    return shutil.which(name) or shutil.which(name, path="/usr/local/sbin:/usr/sbin:/sbin:/usr/bin")
-
-
-def locate_program(name: str, *, package: str, purpose: str) -> str:
-    """Absolute path of ``name``.
-
-    Args:
-        name: file name of the program.
-        package: the Debian package that has it, for the remedy.
-        purpose: what it is needed for, completes "NAME is needed to ...".
-
-    Raises:
-        ProgramError: it is nowhere.
-    """
-    path = find_program(name)
-    if path is None:
-        raise ProgramError(
-            f"{name} is needed to {purpose}",
-            evidence="not on PATH, nor in /usr/local/sbin, /usr/sbin, /sbin, /usr/bin",
-            remedy=f"sudo apt-get install {package}",
-        )
-    return path
 
 
 def run_program(

@@ -14,7 +14,6 @@ NEW_MAGIC = b"glibc-ld.so.cache1.1"
 HEADER_BYTES = 48
 ENTRY_BYTES = 24
 EXTENSION_MAGIC = 0xEAA42174
-TAG_GENERATOR = 0
 TAG_GLIBC_HWCAPS = 1
 HWCAP_EXTENSION = 1 << 62
 """Bit of ``hwcap`` which says that its low 32 bits number a glibc-hwcaps name."""

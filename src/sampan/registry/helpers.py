@@ -5,7 +5,8 @@ The server's name or the secret goes through standard input, never through argum
 
 import json
 
-from sampan.kernel.process import ProgramError, find_program, run_program
+from sampan.kernel.process import ProgramError, run_program
+from sampan.kernel.programs import find_executable
 from sampan.registry.auth_files import CredentialError, helper_key
 from sampan.registry.secret import Credential, Secret
 
@@ -74,8 +75,8 @@ def erase_from_helper(name: str, registry: str) -> None:
 
 def _run(name: str, action: str, stdin: bytes) -> tuple[int, bytes]:
     program = f"docker-credential-{name}"
-    path = None if set(name) - _NAME else find_program(program)
-    if path is None:
+    path = "" if set(name) - _NAME else find_executable(program)
+    if not path:
         raise CredentialError(
             f"the credential helper {program} is missing",
             evidence="docker's or containers' configuration names it; it is not on PATH",

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from sampan.engines.native.bundle import HostAbilities, build_config
+from sampan.engines.native.bundle import HostAbilities, UserNotMappedError, build_config
 from sampan.engines.native.devices import DeviceError, default_rules, legacy_lines
 from sampan.engines.native.filesystems import plan_mounts
 from sampan.engines.native.process import Process
@@ -82,6 +82,14 @@ def test_another_user_of_a_single_id_is_shown_by_a_nested_namespace() -> None:
     assert config["process"]["user"]["additionalGids"] == []
     assert config["process"]["capabilities"]["effective"] == []
     assert "user" not in kinds(build(ContainerSpec("i"), maps=SINGLE))
+
+
+def test_an_id_beyond_the_logins_range_is_refused_before_the_start() -> None:
+    with pytest.raises(UserNotMappedError, match="user id 70000") as caught:
+        build(ContainerSpec("i"), maps=RANGED, user=User(70000, 0, (), "/"))
+    assert "65536" in caught.value.evidence
+    assert "--add-subuids" in caught.value.remedy
+    assert build(ContainerSpec("i"), maps=SINGLE, user=User(70000, 0, (), "/"))
 
 
 def test_groups_that_open_a_gpus_node_are_kept_rather_than_mapped() -> None:

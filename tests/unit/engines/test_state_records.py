@@ -218,3 +218,15 @@ class TestDirectory:
         with pytest.raises(state.StateDirectoryError, match=f"{tmp_path}/t/sampan-{uid}"):
             # The directory that this process makes is not that other user's.
             state.state_directory()
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"id": 5}', "[" * 100_000])
+def test_a_damaged_record_is_named_with_the_way_out(content: str) -> None:
+    record = make()
+    path = Path(state.container_directory(record.id)) / "record.json"
+    path.write_text(content)
+    for look in (state.list_records, lambda: state.load_record("box")):
+        with pytest.raises(state.StateDirectoryError) as caught:
+            look()
+        assert str(path) in caught.value.evidence
+        assert f"rm -r {path.parent}" in caught.value.remedy

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from sampan.images.sources import directory
 from sampan.images.sources.directory import open_directory
 from sampan.images.sources.directory_tar import DirectoryTar, TreeEntry
-from sampan.images.tar import read_tar
 from sampan.model.layer import EntryKind
 from sampan.model.source import SourceError
+from support.tars import read_tar
 
 
 def stream_of(tree: Path, **options: object) -> bytes:

@@ -1,6 +1,7 @@
 """Finding images by name, id and digest, as ``sampan run`` does."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -111,11 +112,23 @@ def test_no_store_means_no_image(tmp_path: Path) -> None:
     assert find_image("debian", store=StoreLayout(str(tmp_path / "nowhere"))) is None
 
 
-def test_a_store_that_everybody_can_write_is_refused(store: StoreLayout) -> None:
-    Path(store.root).chmod(0o777)
+@pytest.mark.parametrize("part", ["root", "images", "refs"])
+def test_a_store_that_everybody_can_write_is_refused(store: StoreLayout, part: str) -> None:
+    Path(getattr(store, part)).chmod(0o777)
     with pytest.raises(UnsafeStoreError) as caught:
         find_image("debian:12", store=store)
-    assert caught.value.remedy == f"chmod o-w {store.root}"
+    assert caught.value.remedy == f"chmod -R o-w {store.root}"
+
+
+def test_a_store_made_without_a_umask_is_not_everybodys(tmp_path: Path) -> None:
+    mask = os.umask(0)
+    try:
+        create_store(StoreLayout(str(tmp_path / "store")))
+        assert os.umask(0) == 0
+    finally:
+        os.umask(mask)
+    made = [tmp_path / "store", *(tmp_path / "store").rglob("*")]
+    assert not [str(path) for path in made if path.stat().st_mode & 0o002]
 
 
 @pytest.mark.parametrize(

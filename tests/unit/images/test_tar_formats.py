@@ -9,10 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sampan.images.tar import read_tar
 from sampan.images.tar_member import TarMember
 from sampan.model.layer import EntryKind
-from support.tars import END, base256, gnu_long, header, member, padded, pax
+from support.tars import END, base256, gnu_long, header, member, padded, pax, read_tar
 
 SECOND = 1_000_000_000
 

@@ -13,6 +13,7 @@ from sampan.engines.native.process import Process
 from sampan.engines.native.rlimits import plan_rlimits
 from sampan.engines.native.security import SecurityOptions
 from sampan.engines.native.users import User
+from sampan.errors import SampanError
 from sampan.injection.oci import apply_plan
 from sampan.kernel.userns import IdMaps
 from sampan.model.container import ContainerSpec
@@ -38,6 +39,12 @@ class HostAbilities(NamedTuple):
     cgroup_view: str
     runtime_manages_cgroups: bool
     deep_read_only: bool = False
+
+
+class UserNotMappedError(SampanError):
+    """The user namespace lacks the id of the container's user."""
+
+    id = "user-not-mapped"
 
 
 class Bundle(NamedTuple):
@@ -137,6 +144,7 @@ def build_config(
     add_devices(config, spec.devices, bind=rootless)
     config = apply_plan(config, plan, file_sources=file_sources, bind_devices=rootless)
     if host.id_maps is not None:
+        _verify_mapped(user, host.id_maps)
         _fit_groups(config, user, plan, host.id_maps)
         if host.id_maps.single and (user.uid, user.gid) != (0, 0):
             _nest_user(config, user)
@@ -180,6 +188,23 @@ def _capability_sets(names: tuple[str, ...], *, is_root: bool) -> dict[str, list
         "inheritable": [],
         "ambient": [],
     }
+
+
+def _verify_mapped(user: User, maps: IdMaps) -> None:
+    """Refuse a user or group beyond the login's range, on which the runtime fails without a word.
+
+    With a single id any user will do: it is shown by a namespace of its own.
+    """
+    for kind, number, ranges in (("user", user.uid, maps.uids), ("group", user.gid, maps.gids)):
+        if maps.single or any(0 <= number - one.inside < one.length for one in ranges):
+            continue
+        raise UserNotMappedError(
+            f"this login cannot give a container the {kind} id {number}",
+            evidence=f"its range of subordinate ids ends at "
+            f"{max(one.inside + one.length for one in ranges) - 1} in the container",
+            remedy=f"sudo usermod --add-sub{kind[0]}ids FIRST-LAST $USER, with more than {number} ids"
+            "    or choose another -u",
+        )
 
 
 def _fit_groups(config: dict[str, Any], user: User, plan: ImportPlan, maps: IdMaps) -> None:

@@ -1,4 +1,4 @@
-"""Whether the container's program exists, looked up before the runtime does.
+"""Whether the container's program and working directory exist, looked up before the runtime does.
 
 The runtime finds out too, but prints a line of its own into the container's standard error. Nothing
 is decided here about paths that a mount may provide: those are left to the runtime.
@@ -24,8 +24,17 @@ def check_command(
         mounted: container paths on which something will be mounted.
 
     Raises:
-        ContainerStartError: it is nowhere (127), or cannot be executed (126).
+        ContainerStartError: it is nowhere (127), or cannot be executed (126); or what the working
+            directory names is none (125).
     """
+    place, there = resolve_in_root(rootfs, directory)
+    covered = any(place == target or place.startswith(f"{target}/") for target in mounted)
+    if there is not None and not stat.S_ISDIR(there.st_mode) and not covered:
+        raise ContainerStartError(
+            f"the working directory {directory} is no directory",
+            evidence=f"{place} has mode {stat.filemode(there.st_mode)}",
+            remedy="choose another with -w DIR",
+        )
     if "/" in command:
         candidates = [command if command.startswith("/") else f"{directory}/{command}"]
     else:

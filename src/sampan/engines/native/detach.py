@@ -123,7 +123,7 @@ def _conmon_words(conmon: str, inside: Inside, log_path: str) -> list[str]:
     words += ["--container-pidfile", f"{inside.bundle}/pidfile"]
     words += ["--log-path", f"k8s-file:{log_path}", "--log-level", "error"]
     words += ["--log-size-max", str(_LARGEST_LOG)]
-    words += ["--socket-dir-path", f"{inside.bundle}/sockets", "--no-new-keyring"]
+    words += ["--socket-dir-path", f"{inside.bundle}/sockets"]
     for option in inside.runtime_options:
         words += ["--runtime-arg", option]
     if inside.terminal:

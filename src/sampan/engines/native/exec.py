@@ -135,6 +135,8 @@ def _become(words: list[str], request: ExecRequest) -> None:
             os.dup2(silent, 0)
         elif request.detach or not request.interactive:
             os.dup2(os.open("/dev/null", os.O_RDONLY), 0)
+        # crun makes one for a container, but none for what joins it.
+        libc.join_new_keyring()
         reset_signals()
         os.execv(words[0], words)  # noqa: S606 - an argument list
     finally:

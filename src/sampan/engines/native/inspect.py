@@ -5,6 +5,7 @@ from typing import Any
 
 from sampan.engines.native import state
 
+_PROPAGATIONS = ("private", "shared", "slave")
 _NEVER = "0001-01-01T00:00:00Z"
 
 
@@ -47,7 +48,10 @@ def describe_container(record: state.ContainerRecord, status: state.Status) -> d
             "NetworkMode": record.network,
             "PortBindings": _port_bindings(record.ports),
         },
+        "Mounts": [_mount(*mount) for mount in record.mounts],
         "Config": {
+            "Env": list(record.environment),
+            "WorkingDir": record.working_directory,
             "Hostname": record.hostname,
             "User": record.user,
             "Tty": record.terminal,
@@ -65,6 +69,18 @@ def describe_container(record: state.ContainerRecord, status: state.Status) -> d
             "Warnings": list(record.warnings),
             "WritableLayer": "in use" if running else "gone: it ended with the container",
         },
+    }
+
+
+def _mount(kind: str, source: str, target: str, options: str) -> dict[str, Any]:
+    words = options.split(",")
+    return {
+        "Type": kind,
+        "Source": source,
+        "Destination": target,
+        "Mode": options,
+        "RW": "ro" not in words,
+        "Propagation": next((word for word in words if word.endswith(_PROPAGATIONS)), ""),
     }
 
 

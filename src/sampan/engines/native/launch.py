@@ -22,6 +22,7 @@ from sampan.engines.native.writable_layer import make_writable_directory
 from sampan.errors import EXIT_OURS, SampanError
 from sampan.kernel import cgroups, libc, mounts, userns
 from sampan.kernel.channel import Channel, make_channel
+from sampan.kernel.locks import hold_shared
 
 FORWARDED = frozenset(
     (
@@ -67,7 +68,8 @@ class ImageServerError(SampanError):
 class Running(NamedTuple):
     """A started container: pid 1 as this process sees it, the runtime's log, who clears away.
 
-    ``server`` is the FUSE server's process id; 0 when the kernel mounts the image.
+    ``server`` is the FUSE server's process id; 0 when the kernel mounts the image. ``image`` is the
+    locked image file; -1 where it cannot be locked.
     """
 
     pid: int
@@ -76,6 +78,7 @@ class Running(NamedTuple):
     log: int
     reaper: Reaper
     clear_away: Callable[[int], None]
+    image: int
 
 
 def start(
@@ -110,11 +113,13 @@ def start(
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, FORWARDED | {signal.SIGWINCH})
     ours, theirs = make_channel()
     log = os.memfd_create("runtime-log")
+    image = _hold_image(launch.rootfs.image_path)
     try:
         _make_host_parts(launch)
         trace.mark("plan")
         pid = _clone(launch)
     except SampanError:
+        _release(image)
         clear(EXIT_OURS)
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         raise
@@ -139,6 +144,7 @@ def start(
         _expect_exec(ours)
     except BaseException:
         _end(pid, server)
+        _release(image)
         clear(EXIT_OURS)
         if reaper is not None:
             dismiss(reaper)
@@ -147,7 +153,7 @@ def start(
     finally:
         ours.close()
     trace.mark("start")
-    return Running(pid, server, launch, log, reaper, clear)
+    return Running(pid, server, launch, log, reaper, clear, image)
 
 
 def wait(running: Running) -> int:
@@ -170,12 +176,26 @@ def wait(running: Running) -> int:
     exit_code = 128 - code if code < 0 else code
     if failure is not None:
         exit_code = failure.exit_code
+    _release(running.image)
     running.clear_away(exit_code)
     dismiss(reaper)
     trace.mark("clear away")
     if failure is not None:
         raise failure
     return exit_code
+
+
+def _hold_image(path: str) -> int:
+    """Lock the image: ``prune`` of another user of the store knows nothing of our containers."""
+    try:
+        return hold_shared(path)
+    except OSError:
+        return -1  # a file system without locks; an image that is gone is pid 1's to report
+
+
+def _release(image: int) -> None:
+    if image >= 0:
+        os.close(image)
 
 
 def _supervise(running: Running) -> tuple[int, Reaper, bool]:

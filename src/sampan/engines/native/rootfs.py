@@ -13,11 +13,13 @@ from typing import NamedTuple
 from sampan.engines.native.upper import UpperLayer
 from sampan.errors import SampanError
 from sampan.kernel import mounts
+from sampan.kernel.inroot import resolve_in_root
 from sampan.model.plan import PlannedFile, PlannedLink
 
 LOWER = "lower"
 ROOTFS = "rootfs"
 FILES = "files"
+_KERNEL_TREES = ("proc", "sys", "dev")
 
 
 class RootfsError(SampanError):
@@ -40,6 +42,7 @@ class RootfsPlan(NamedTuple):
         links, files, directories: what the writable layer begins with. Of ``files`` those with
             ``mount`` are laid down beside it as ``files/<position>``, for config.json to bind.
         directory_owner: uid, gid of the directories that are made.
+        copied: where the runtime lays a tmpfs that begins with what it finds there.
     """
 
     image_path: str
@@ -55,6 +58,7 @@ class RootfsPlan(NamedTuple):
     files: tuple[PlannedFile, ...] = ()
     directories: tuple[str, ...] = ()
     directory_owner: tuple[int, int] = (0, 0)
+    copied: tuple[str, ...] = ()
 
 
 def build_rootfs(plan: RootfsPlan, serve: Callable[[int], None]) -> None:
@@ -71,6 +75,8 @@ def build_rootfs(plan: RootfsPlan, serve: Callable[[int], None]) -> None:
         os.mkdir(name, 0o755)
     upper, work = _make_writable_layer(plan.upper_directory)
     _mount_image(plan, serve)
+    for path in plan.copied:
+        _refuse_kernel_trees(path)
     with UpperLayer(LOWER, upper) as layer:
         for directory in plan.directories:
             layer.make_directory(directory, *plan.directory_owner)
@@ -110,6 +116,18 @@ def _make_writable_layer(host_directory: str) -> tuple[str, str]:
     os.mkdir(upper, 0o755)
     os.mkdir(work, 0o755)
     return upper, work
+
+
+def _refuse_kernel_trees(path: str) -> None:
+    """Refuse to have the kernel's own trees copied into memory: /proc/kcore has 128 TiB."""
+    real = resolve_in_root(LOWER, path).path
+    if real == "/" or real.split("/")[1] in _KERNEL_TREES:
+        raise RootfsError(
+            f"the volume {path} would be a copy of {real}",
+            evidence="/, /proc, /sys and /dev cannot be volumes"
+            + ("" if real == path else "; in the image a link leads there"),
+            remedy=f"--tmpfs {path}, or without --read-only",
+        )
 
 
 def _mount_image(plan: RootfsPlan, serve: Callable[[int], None]) -> None:

@@ -18,7 +18,7 @@ from sampan.errors import SampanError
 from sampan.kernel.locks import locked
 from sampan.kernel.procfs import is_alive
 
-_TUPLES = ("command", "ports", "warnings", "gpus")
+_TUPLES = ("command", "ports", "warnings", "gpus", "environment", "mounts")
 EXIT_FILE = "exit"
 _ABANDONED_AFTER_S = 60.0
 _ID_DIGITS = frozenset("0123456789abcdef")
@@ -70,6 +70,8 @@ class ContainerRecord(NamedTuple):
             directory of config.json, likewise.
         log_path: of a detached container; else empty.
         gpus: UUIDs.
+        environment: lines ``NAME=VALUE`` of the container's process.
+        mounts: kind, host path, container path and comma-separated options of each the user named.
     """
 
     id: str
@@ -101,6 +103,9 @@ class ContainerRecord(NamedTuple):
     hostname: str = ""
     network: str = "host"
     bundle: str = ""
+    environment: tuple[str, ...] = ()
+    working_directory: str = "/"
+    mounts: tuple[tuple[str, str, str, str], ...] = ()
 
 
 class Status(NamedTuple):
@@ -339,12 +344,20 @@ def _read_record(directory: str) -> ContainerRecord | None:
     try:
         with open(f"{directory}/record.json", encoding="utf-8", errors="surrogateescape") as stream:
             found: dict[str, Any] = json.load(stream)
+            known = {
+                name: value for name, value in found.items() if name in ContainerRecord._fields
+            }
+            for name in _TUPLES:
+                known[name] = tuple(known.get(name, ()))
+            return ContainerRecord(**known)
     except (FileNotFoundError, NotADirectoryError):
         return None
-    known = {name: value for name, value in found.items() if name in ContainerRecord._fields}
-    for name in _TUPLES:
-        known[name] = tuple(known.get(name, ()))
-    return ContainerRecord(**known)
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
+        raise StateDirectoryError(
+            "the record of a container is damaged",
+            evidence=f"{directory}/record.json: {type(error).__name__}",
+            remedy=f"rm -r {directory}    (end what still runs of it first)",
+        ) from error
 
 
 def _write_record(directory: str, record: ContainerRecord) -> None:

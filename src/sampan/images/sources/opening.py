@@ -68,7 +68,9 @@ def parse_source(text: str) -> Source:
         raise SourceError(
             f"{kind}: is not a kind of source",
             evidence=f"there are: {', '.join(KINDS)}, and bare paths",
-            remedy="docker save IMAGE | sampan import docker-archive:- NAME",
+            remedy=f"sampan pull {rest.lstrip('/')}"
+            if kind == "docker"
+            else "docker save IMAGE | sampan import docker-archive:- NAME",
         )
     raise SourceError(
         f"there is no {text}",

@@ -10,7 +10,11 @@ Compress = Callable[[bytes], bytes]
 
 
 def make_compressor(compression: str) -> Compress:
-    """The function that compresses metadata as ``compression`` (``zstd`` or ``gzip``) says."""
+    """The function that compresses metadata as ``compression`` (``zstd`` or ``gzip``) says.
+
+    Raises:
+        InternalError: another compression.
+    """
     if compression == "zstd":
         import zstandard
 
