@@ -89,7 +89,7 @@ def test_without_newuidmap_a_user_has_one_id(host: EngineHost) -> None:
 
 
 def test_an_image_that_is_not_there(host: EngineHost) -> None:
-    done = host.run("run", "--rm", "nothere", "true")
+    done = host.run("run", "--rm", "--pull", "never", "nothere", "true")
     assert done.returncode == 125
     assert "error[image-not-found]" in done.stderr
 

@@ -13,10 +13,10 @@ import pytest
 from sampan.images.catalogue import list_names, list_records
 from sampan.images.importer import ImportEvent, import_image
 from sampan.images.limits import LayerError
-from sampan.images.sources.layer import SourceError
 from sampan.images.store import find_image
 from sampan.images.store_access import create_store, import_lock
 from sampan.images.store_layout import StoreLayout
+from sampan.model.source import SourceError
 from support.layouts import LayoutMaker, make_tar, write_docker_archive
 
 pytestmark = pytest.mark.integration

@@ -6,6 +6,7 @@ import os
 
 from sampan.cli.columns import format_columns
 from sampan.cli.driver_options import add_driver_options, find_inventory
+from sampan.cli.pulling import add_pull_option, with_image
 from sampan.cli.render import print_warning
 from sampan.engines.driver_import import DriverImport, prepare_import
 from sampan.errors import UsageError
@@ -16,7 +17,9 @@ from sampan.model.image import parse_image_config
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's options."""
-    parser.add_argument("image", metavar="IMAGE", help="a name or id from `sampan images`")
+    parser.add_argument(
+        "image", metavar="IMAGE", help="a name or id from `sampan images`, or a name to pull"
+    )
     parser.add_argument("--gpus", metavar="WISH", help="as of `sampan run`: all, 2, device=0,2 ...")
     parser.add_argument(
         "-e",
@@ -26,12 +29,15 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="NAME[=VALUE]",
         help="as of `sampan run`; NVIDIA_DRIVER_CAPABILITIES and others change the plan",
     )
+    add_pull_option(parser.add_argument)
     add_driver_options(parser)
 
 
 def main(arguments: argparse.Namespace) -> int:
     """Print the plan item by item."""
-    image = locate_image(arguments.image)
+    image = with_image(
+        lambda: locate_image(arguments.image), arguments.image, policy=arguments.pull
+    )
     with open(image.facts_path, "rb") as stream:
         facts = load_facts(stream.read())
     with open(image.config_path, "rb") as stream:

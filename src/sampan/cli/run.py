@@ -4,6 +4,7 @@ import argparse
 import os
 import sys
 
+from sampan.cli.pulling import with_image
 from sampan.cli.render import print_warning
 from sampan.cli.run_options import configure, parse_spec
 from sampan.engines.native import trace
@@ -29,7 +30,14 @@ def main(arguments: argparse.Namespace) -> int:
     from sampan.engines.prepare import prepare
 
     trace.mark("imports")
-    prepared = prepare(spec)
+    prepared = with_image(
+        lambda: prepare(spec),
+        spec.image,
+        policy=arguments.pull,
+        platform=spec.platform,
+        gpus=spec.gpus,
+        variables=dict(spec.environment),
+    )
     for text in prepared.warnings:
         print_warning(text)
     sys.stderr.flush()

@@ -25,6 +25,7 @@ from sampan.cli.option_values import (
     read_variables,
     refuse_value,
 )
+from sampan.cli.pulling import add_pull_option
 from sampan.errors import UsageError
 from sampan.model.container import ContainerSpec, VolumeMount
 
@@ -116,6 +117,7 @@ def _add_process_options(parser: argparse.ArgumentParser) -> None:
     add_flag(add, "--init", help="run a small init that forwards signals and reaps")
     add("--gpus", metavar="GPUS", help="all, a number, or device=ID,… (number, UUID, bus id)")
     add("--platform", default="", metavar="OS/ARCH", help="which image of a name to take")
+    add_pull_option(add)
 
 
 def _add_life_options(parser: argparse.ArgumentParser) -> None:

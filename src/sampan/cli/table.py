@@ -27,6 +27,9 @@ COMMANDS: dict[str, Command] = {
     "wait": Command("wait", "wait for containers to end and print their exit codes", "Containers"),
     "rm": Command("rm", "remove ended containers", "Containers"),
     "inspect": Command("inspect", "show all that is known of containers or images", "Containers"),
+    "pull": Command("pull", "fetch an image from a registry", "Images"),
+    "login": Command("login", "show credentials to a registry and keep them", "Images"),
+    "logout": Command("logout", "forget the credentials of a registry", "Images"),
     "import": Command(
         "import_image", "make an image from an archive, layout or directory", "Images"
     ),

@@ -48,6 +48,32 @@ def prepare_import(
         SampanError: no driver, no such GPU, an unmet requirement, an unsuitable image; each with
             cause, evidence and remedy.
     """
+    checked = check_driver(
+        gpus_option=gpus_option,
+        image_environment=image_environment,
+        user_environment=user_environment,
+        find_inventory=find_inventory,
+    )
+    if checked.inventory is None:
+        return checked
+    from sampan.injection.plan import plan_import
+
+    plan = plan_import(checked.inventory, checked.request, facts, checked.gpus)
+    return checked._replace(plan=plan)
+
+
+def check_driver(
+    *,
+    gpus_option: str | None,
+    image_environment: Mapping[str, str],
+    user_environment: Mapping[str, str],
+    find_inventory: Callable[[], Inventory] | None = None,
+) -> DriverImport:
+    """As ``prepare_import`` up to the plan, which stays empty: for images whose files are not here.
+
+    Raises:
+        SampanError: no driver, no such GPU, an unmet requirement.
+    """
     request = resolve_request(
         gpus_option=gpus_option,
         image_environment=image_environment,
@@ -58,7 +84,6 @@ def prepare_import(
     from sampan.driver.absence import require_driver
     from sampan.gpus.requirements import check_requirements
     from sampan.gpus.selection import select_gpus
-    from sampan.injection.plan import plan_import
 
     if find_inventory is None:
         from sampan.driver.cache import current_inventory
@@ -68,4 +93,4 @@ def prepare_import(
     require_driver(inventory, wanted_by=request.source)
     gpus = select_gpus(request, inventory)
     check_requirements({**image_environment, **user_environment}, inventory, gpus)
-    return DriverImport(request, inventory, gpus, plan_import(inventory, request, facts, gpus))
+    return DriverImport(request, inventory, gpus, ImportPlan())

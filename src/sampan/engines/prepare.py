@@ -337,7 +337,7 @@ def _check_platform(spec: ContainerSpec, image: Platform) -> tuple[str, ...]:
             raise PlatformError(
                 f"the image {spec.image} in the store is not for {spec.platform}",
                 evidence=f"its configuration says {image}",
-                remedy=f"sampan import --platform {spec.platform} SOURCE {spec.image}",
+                remedy=f"sampan pull --platform {spec.platform} {spec.image}",
             )
         return ()
     machine = os.uname().machine

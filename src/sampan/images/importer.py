@@ -3,11 +3,12 @@
 Every step can be killed: what is complete is used by the next import, what is not is never seen.
 """
 
+import contextlib
 import hashlib
 import json
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,7 +21,6 @@ from sampan.images.link import link_image
 from sampan.images.pack_file import load_index
 from sampan.images.packs import mark_used
 from sampan.images.sources.changes import change_config, detect_architecture, make_config
-from sampan.images.sources.layer import SourceError, SourceImage
 from sampan.images.sources.opening import open_source, parse_source
 from sampan.images.store import StoredImage, has_image
 from sampan.images.store_access import (
@@ -35,6 +35,7 @@ from sampan.model.facts import FACTS_VERSION
 from sampan.model.image import Platform, parse_image_config, parse_platform
 from sampan.model.layer import PackIndex
 from sampan.model.reference import Reference, parse_reference
+from sampan.model.source import SourceError, SourceImage
 
 _DAY_S = 86400.0
 _LINK_ATTEMPTS = 3
@@ -88,25 +89,65 @@ def import_image(
     change_config(b"{}", chosen.changes)
     reference = parse_reference(name) if name else None
     parsed = parse_source(source)
+    with (
+        open_for_import(store),
+        store_errors(store),
+        open_source(
+            parsed,
+            wanted=chosen.platform,
+            host=host_platform(),
+            spool=Path(store.packs(chosen.compression)),
+            store_root=store.root,
+        ) as image,
+    ):
+        for warning in image.warnings:
+            progress(ImportEvent("warning", warning))
+        reference = reference or _suggested_name(source, image)
+        _check_pin(source, reference, image)
+        return store_image(
+            image, str(parsed), reference, store=store, options=chosen, progress=progress
+        )
+
+
+@contextlib.contextmanager
+def open_for_import(store: StoreLayout) -> Iterator[None]:
+    """A store that exists, swept of what crashes left, and safe from prunes while this lasts.
+
+    Raises:
+        StoreError: it cannot be made or locked.
+        UnsafeStoreError: everybody may write into its root.
+    """
     create_store(store)
     with import_lock(store):
         _sweep(store)
-        with (
-            store_errors(store),
-            open_source(
-                parsed,
-                wanted=chosen.platform,
-                host=host_platform(),
-                spool=Path(store.packs(chosen.compression)),
-                store_root=store.root,
-            ) as image,
-        ):
-            for warning in image.warnings:
-                progress(ImportEvent("warning", warning))
-            reference = reference or _suggested_name(source, image)
-            _check_pin(source, reference, image)
-            work = _Import(store, chosen, image, str(parsed), reference, progress)
-            return work.run()
+        yield
+
+
+def store_image(
+    image: SourceImage,
+    source: str,
+    reference: Reference,
+    *,
+    store: StoreLayout,
+    options: ImportOptions,
+    progress: Tell,
+) -> StoredImage:
+    """Pack, link and name an image that a source has opened.
+
+    Args:
+        image: its layers are read, each at most once.
+        source: the user's words for where it comes from.
+        reference: the name to give.
+        store: held by ``open_for_import``.
+        options: the platform is the source's business, and not looked at.
+        progress: called now and then, by this thread.
+
+    Raises:
+        SourceError: a layer cannot be read, or is not the one that the configuration names.
+        LayerError: a layer is damaged or hostile.
+        StoreError: the store cannot be written, or has no room.
+    """
+    return _Import(store, options, image, source, reference, progress).run()
 
 
 def host_platform() -> Platform:

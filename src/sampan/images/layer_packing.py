@@ -10,10 +10,10 @@ from typing import NamedTuple
 
 from sampan.images.limits import Limits
 from sampan.images.packs import PackTask, find_pack, pack_task
-from sampan.images.sources.layer import SourceImage, SourceLayer
 from sampan.images.store_access import require_space, store_errors
 from sampan.images.store_layout import StoreLayout
 from sampan.kernel.workers import run_tasks
+from sampan.model.source import SourceImage, SourceLayer
 
 WORTH_A_PROCESS = 8 << 20
 """Bytes of a layer that repay the start of a worker process."""
@@ -40,6 +40,57 @@ class ImportEvent(NamedTuple):
 
 
 Tell = Callable[[ImportEvent], None]
+
+
+class LayerPlan(NamedTuple):
+    """Which layers of an image are packed already, and what the rest will cost.
+
+    Attributes:
+        keys: of each layer of the image; equal layers have equal keys.
+        found: key -> digest of the pack that is there.
+        missing: key -> layer.
+        fetch_bytes: of the missing layers, as their source gives them; 0 when it does not know.
+        present_bytes: of the layers that are there, likewise.
+        needed_bytes: that will be written at the least; 0 when not known.
+    """
+
+    keys: tuple[str, ...]
+    found: dict[str, str]
+    missing: dict[str, SourceLayer]
+    fetch_bytes: int
+    present_bytes: int
+    needed_bytes: int
+
+
+def plan_layers(store: StoreLayout, compression: str, image: SourceImage) -> LayerPlan:
+    """Look which layers are packed. Writes nothing; the store need not exist.
+
+    Raises:
+        StoreError: the store cannot be read.
+    """
+    keys = tuple(
+        layer.digest or layer.diff_id or f"position {position}"
+        for position, layer in enumerate(image.layers)
+    )
+    layers = dict(zip(keys, image.layers, strict=True))
+    packs = {
+        key: find_pack(store, compression, layer.digest, layer.diff_id)
+        for key, layer in layers.items()
+    }
+    found = {key: pack for key, pack in packs.items() if pack is not None}
+    missing = {key: layer for key, layer in layers.items() if packs[key] is None}
+    fetch = sum(layer.size for layer in missing.values())
+    needed = 0
+    if image.compressed:
+        with store_errors(store):
+            old = sum(
+                os.path.getsize(store.pack_file(compression, pack, "pack"))
+                for pack in found.values()
+            )
+        # New layers are stored twice: as packs, and in the image.
+        needed = 2 * int(fetch * _LEAST_PACKED) + old
+    present = sum(layers[key].size for key in found)
+    return LayerPlan(keys, found, missing, fetch, present, needed)
 
 
 def pack_layers(
@@ -69,47 +120,36 @@ def pack_layers(
         SourceError: it cannot be read.
         StoreError: the store cannot be written, or has no room.
     """
-    keys = [
-        layer.digest or layer.diff_id or f"position {position}"
-        for position, layer in enumerate(image.layers)
-    ]
-    found: dict[str, str] = {}
-    missing: dict[str, SourceLayer] = {}
-    for key, layer in zip(keys, image.layers, strict=True):
-        if key in found or key in missing:
-            continue
-        pack = find_pack(store, compression, layer.digest, layer.diff_id)
-        if pack is None:
-            missing[key] = layer
-        else:
-            found[key] = pack
-            tell(ImportEvent("present", layer.label))
-    layers = list(missing.values())
-    if image.compressed:
-        _require_space(store, compression, layers, list(found.values()))
-    tasks = [PackTask(store, compression, layer, limits, None) for layer in layers]
-    found.update(zip(missing, _pack(tasks, processes, tell), strict=True))
-    return [found[key] for key in keys]
+    plan = plan_layers(store, compression, image)
+    labels = dict(zip(plan.keys, (layer.label for layer in image.layers), strict=True))
+    for key in plan.found:
+        tell(ImportEvent("present", labels[key]))
+    require_space(store, plan.needed_bytes)
+    tasks = [PackTask(store, compression, layer, limits, None) for layer in plan.missing.values()]
+    wanted = _worker_number(tasks, processes, remote=image.remote)
+    packed = dict(zip(plan.missing, _pack(tasks, wanted, tell), strict=True))
+    return [plan.found.get(key) or packed[key] for key in plan.keys]
 
 
-def _require_space(
-    store: StoreLayout, compression: str, layers: Sequence[SourceLayer], packs: Sequence[str]
-) -> None:
-    new = int(sum(layer.size for layer in layers) * _LEAST_PACKED)
-    with store_errors(store):
-        old = sum(os.path.getsize(store.pack_file(compression, pack, "pack")) for pack in packs)
-    # New layers are stored twice: as packs, and in the image.
-    require_space(store, 2 * new + old)
-
-
-def _pack(tasks: Sequence[PackTask], limit: int | None, tell: Tell) -> list[str]:
+def _worker_number(tasks: Sequence[PackTask], limit: int | None, *, remote: bool) -> int:
+    """How many worker processes pay; below 2 this process does the work."""
     cores = len(os.sched_getaffinity(0))
+    if not all(task.layer.is_portable for task in tasks):
+        return 1
+    if remote and sum(task.layer.size for task in tasks) >= WORTH_A_PROCESS:
+        # Two at least: while one waits for the network, the other works. More than cores cost
+        # more than they bring (seen on two cores).
+        return min(max(cores, 2), len(tasks), limit or MAXIMUM_PROCESSES)
     big = sum(task.layer.size >= WORTH_A_PROCESS for task in tasks)
-    processes = min(cores, big, limit or MAXIMUM_PROCESSES)
-    if processes < 2 or not all(task.layer.is_portable for task in tasks):
+    return min(cores, big, limit or MAXIMUM_PROCESSES)
+
+
+def _pack(tasks: Sequence[PackTask], processes: int, tell: Tell) -> list[str]:
+    if processes < 2:
         return [_pack_here(task, tell) for task in tasks]
     # The largest first, so that no worker begins it when the others are done. Twice the cores in
     # threads, because layers differ in size and the last one shall still have most of the cores.
+    cores = len(os.sched_getaffinity(0))
     order = sorted(range(len(tasks)), key=lambda at: -tasks[at].layer.size)
     threads = min(cores, max(2, 2 * cores // processes))
     ordered = [tasks[at]._replace(threads=threads) for at in order]

@@ -11,10 +11,10 @@ from typing import NamedTuple
 
 from sampan.images.limits import Limits
 from sampan.images.pack import pack_layer
-from sampan.images.sources.layer import SourceLayer
 from sampan.images.store_access import layer_lock, store_errors
 from sampan.images.store_layout import StoreLayout, hex_of
 from sampan.kernel.atomic import temporary_beside, write_atomic
+from sampan.model.source import SourceLayer
 
 
 class PackTask(NamedTuple):

@@ -18,9 +18,10 @@ SHORTEST_ID = 4
 
 
 class ImageNotFoundError(SampanError):
-    """The store has no such image."""
+    """The store has no such image; ``near`` is a name in it that reads much like it, or empty."""
 
     id = "image-not-found"
+    near = ""
 
 
 class AmbiguousImageError(SampanError):
@@ -101,11 +102,13 @@ def locate_image(
     wanted = name if is_hex(hex_of(name)) else parse_reference(name).familiar
     near = _find_similar(layout, wanted)
     hint = f"did you mean {near}?" if near else "sampan images lists what is there"
-    raise ImageNotFoundError(
+    refusal = ImageNotFoundError(
         f"no image {wanted} in the store",
         evidence=f"looked in {layout.root}",
-        remedy=f"sampan import SOURCE {name}    ({hint})",
+        remedy=f"sampan pull {name}    or: sampan import SOURCE {name}    ({hint})",
     )
+    refusal.near = near or ""
+    raise refusal
 
 
 def _find_similar(layout: StoreLayout, wanted: str) -> str | None:

@@ -89,7 +89,7 @@ def require_space(layout: StoreLayout, needed: int) -> None:
     """Refuse work that cannot fit.
 
     Args:
-        layout: of a store that exists.
+        layout: the store need not exist yet.
         needed: bytes that will be written at the least.
 
     Raises:
@@ -107,8 +107,14 @@ def require_space(layout: StoreLayout, needed: int) -> None:
 
 
 def free_bytes(layout: StoreLayout) -> int:
-    """Bytes that this user may still write on the store's file system (quotas not counted)."""
-    state = os.statvfs(layout.root)
+    """Bytes that this user may still write on the store's file system (quotas not counted).
+
+    A store that does not exist yet will lie where its nearest parent does.
+    """
+    place = layout.root
+    while not os.path.exists(place) and place != "/":
+        place = os.path.dirname(place)
+    state = os.statvfs(place)
     return state.f_bavail * state.f_frsize
 
 

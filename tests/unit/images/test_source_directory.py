@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from sampan.images.sources import directory
 from sampan.images.sources.directory import open_directory
 from sampan.images.sources.directory_tar import DirectoryTar, TreeEntry
-from sampan.images.sources.layer import SourceError
 from sampan.model.layer import EntryKind
+from sampan.model.source import SourceError
 from support.tars import read_tar
 
 

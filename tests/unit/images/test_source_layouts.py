@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from sampan.images.sources.layer import SourceError, SourceImage
 from sampan.images.sources.opening import open_source, parse_source
 from sampan.model.image import Platform, parse_platform
+from sampan.model.source import SourceError, SourceImage
 from support.layouts import (
     OCI_INDEX,
     LayoutMaker,

@@ -16,9 +16,10 @@ from typing import BinaryIO, cast
 
 from sampan.images.inflate import open_inflated
 from sampan.images.limits import DEFAULT_LIMITS
-from sampan.images.sources.layer import SourceError, unreadable
+from sampan.images.sources.layer import unreadable
 from sampan.images.sources.oci_layout import FileRange
 from sampan.kernel.atomic import temporary_beside
+from sampan.model.source import SourceError
 
 MAXIMUM_MEMBERS = 100_000
 _LONGEST_CHAIN = 8

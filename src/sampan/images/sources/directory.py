@@ -12,8 +12,9 @@ from typing import BinaryIO, NamedTuple, cast
 
 from sampan.images.limits import printable
 from sampan.images.sources.directory_tar import DirectoryTar, TreeEntry
-from sampan.images.sources.layer import SourceError, SourceImage, unreadable
+from sampan.images.sources.layer import unreadable
 from sampan.model.image import Platform
+from sampan.model.source import SourceError, SourceImage
 
 PART_BYTES = 512 << 20
 """A tree is cut into parts of at least so many bytes of files."""

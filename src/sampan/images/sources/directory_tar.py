@@ -11,7 +11,8 @@ import struct
 from collections.abc import Generator, Iterator, Sequence
 from typing import NamedTuple
 
-from sampan.images.sources.layer import SourceError, unreadable
+from sampan.images.sources.layer import unreadable
+from sampan.model.source import SourceError
 
 _BLOCK = 512
 _CHUNK = 1 << 20

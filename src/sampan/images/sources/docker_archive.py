@@ -7,16 +7,15 @@ alike, through manifest.json, which both have (docker's image/tarexport).
 import hashlib
 import json
 
-from sampan.images.sources.layer import FileLayer, SourceError, SourceImage
-from sampan.images.sources.manifest import check_layers, parse_object
+from sampan.images.sources.layer import FileLayer
 from sampan.images.sources.oci_layout import (
     Files,
-    check_platform,
-    platform_warnings,
     read_file,
 )
 from sampan.model.image import Platform, parse_image_config
+from sampan.model.manifest import check_layers, check_platform, parse_object, platform_warnings
 from sampan.model.reference import ImageNameError, parse_reference
+from sampan.model.source import SourceError, SourceImage
 
 
 def open_docker_archive(

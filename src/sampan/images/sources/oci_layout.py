@@ -7,23 +7,23 @@ import os
 import stat
 from typing import Any, NamedTuple, Protocol
 
-from sampan.images.sources.layer import FileLayer, SourceError, SourceImage, unreadable
-from sampan.images.sources.manifest import (
-    INDEX_TYPES,
+from sampan.images.sources.layer import FileLayer, unreadable
+from sampan.model.image import Platform, parse_image_config
+from sampan.model.manifest import (
     MAXIMUM_DOCUMENT,
     Descriptor,
     Manifest,
     check_layers,
-    choose_platform,
+    check_platform,
+    find_manifest,
     is_attestation,
     parse_index,
     parse_manifest,
     parse_object,
+    platform_warnings,
     verify_document,
 )
-from sampan.model.image import Platform, match_platform, parse_image_config
-
-_DEEPEST_INDEX = 4
+from sampan.model.source import SourceError, SourceImage
 
 
 class FileRange(NamedTuple):
@@ -114,7 +114,13 @@ def open_layout(files: Files, tag: str, *, wanted: Platform | None, host: Platfo
     names = sorted({entry.name for entry in chosen if entry.name})
     if not chosen or (not tag and len(names) > 1):
         raise _wrong_tag(where, tag, top)
-    descriptor = _descend(files, chosen, wanted or host)
+    descriptor = find_manifest(
+        chosen,
+        wanted or host,
+        where,
+        load=lambda entry: _load(files, entry),
+        platform_of=lambda entry: _platform_of(files, entry),
+    )
     manifest = _load_manifest(files, descriptor)
     config = read_blob(files, manifest.config)
     parsed = parse_image_config(verify_document(config, manifest.config))
@@ -128,27 +134,6 @@ def open_layout(files: Files, tag: str, *, wanted: Platform | None, host: Platfo
         compressed=True,
         warnings=platform_warnings(parsed.platform, wanted, host),
     )
-
-
-def check_platform(found: Platform, wanted: Platform | None, where: str) -> None:
-    """Refuse an image that is not for the platform that the user asked for.
-
-    Raises:
-        SourceError: it is for another one.
-    """
-    if wanted is not None and not match_platform(wanted, found):
-        raise SourceError(
-            f"{where} has no image for {wanted}",
-            evidence=f"there is: {found}",
-            remedy=f"--platform {found}",
-        )
-
-
-def platform_warnings(found: Platform, wanted: Platform | None, host: Platform) -> tuple[str, ...]:
-    """A word to users who get an image for another machine without having asked for it."""
-    if wanted is None and not match_platform(Platform(host.os, host.architecture), found):
-        return (f"the image is for {found}, this host is {host}",)
-    return ()
 
 
 def read_blob(files: Files, descriptor: Descriptor) -> bytes:
@@ -184,33 +169,7 @@ def _layers(files: Files, manifest: Manifest, diff_ids: tuple[str, ...]) -> tupl
     return tuple(layers)
 
 
-def _descend(files: Files, entries: list[Descriptor], wanted: Platform) -> Descriptor:
-    """Follow indexes, which may be nested, to the manifest for a platform."""
-    for _ in range(_DEEPEST_INDEX):
-        if not any(entry.media_type in INDEX_TYPES for entry in entries):
-            if len(entries) == 1:
-                # Nothing to choose; whether it fits is said by its configuration.
-                return entries[0]
-            offers = [(entry, _platform_of(files, entry)) for entry in entries]
-            return choose_platform(offers, wanted, files.description)
-        # Equal digests once: a hostile index could multiply itself at each level.
-        below: dict[str, Descriptor] = {}
-        for entry in entries:
-            inner = (
-                parse_index(_load(files, entry), entry.digest)
-                if entry.media_type in INDEX_TYPES
-                else [entry]
-            )
-            below.update({each.digest: each for each in inner if not is_attestation(each)})
-        entries = list(below.values())
-    raise SourceError(
-        f"{files.description} nests indexes too deeply", evidence=f"over {_DEEPEST_INDEX} levels"
-    )
-
-
-def _platform_of(files: Files, entry: Descriptor) -> Platform | None:
-    if entry.platform is not None:
-        return entry.platform
+def _platform_of(files: Files, entry: Descriptor) -> Platform:
     config = _load_manifest(files, entry).config
     return parse_image_config(verify_document(read_blob(files, config), config)).platform
 

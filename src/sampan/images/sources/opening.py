@@ -15,9 +15,10 @@ from sampan.images.sources.archive import (
 )
 from sampan.images.sources.directory import open_directory
 from sampan.images.sources.docker_archive import open_docker_archive
-from sampan.images.sources.layer import FileLayer, SourceError, SourceImage, StreamLayer
+from sampan.images.sources.layer import FileLayer, StreamLayer
 from sampan.images.sources.oci_layout import DirectoryFiles, open_layout
 from sampan.model.image import Platform
+from sampan.model.source import SourceError, SourceImage
 
 KINDS = ("oci", "oci-archive", "docker-archive", "rootfs")
 
@@ -67,7 +68,9 @@ def parse_source(text: str) -> Source:
         raise SourceError(
             f"{kind}: is not a kind of source",
             evidence=f"there are: {', '.join(KINDS)}, and bare paths",
-            remedy="docker save IMAGE | sampan import docker-archive:- NAME",
+            remedy=f"sampan pull {rest.lstrip('/')}"
+            if kind == "docker"
+            else "docker save IMAGE | sampan import docker-archive:- NAME",
         )
     raise SourceError(
         f"there is no {text}",

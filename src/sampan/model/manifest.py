@@ -6,12 +6,12 @@ manifest-v2-2. Everything here may come from strangers.
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from sampan.images.sources.layer import SourceError
 from sampan.model.image import Platform, match_platform
 from sampan.model.reference import is_hex
+from sampan.model.source import SourceError
 
 MAXIMUM_DOCUMENT = 16 << 20
 """Bytes of a manifest, index or configuration at the most."""
@@ -20,10 +20,15 @@ INDEX_TYPES = frozenset({
     "application/vnd.oci.image.index.v1+json",
     "application/vnd.docker.distribution.manifest.list.v2+json",
 })  # fmt: skip
+MANIFEST_TYPES = frozenset({
+    "application/vnd.oci.image.manifest.v1+json",
+    "application/vnd.docker.distribution.manifest.v2+json",
+})  # fmt: skip
 CONFIG_TYPES = frozenset({
     "application/vnd.oci.image.config.v1+json",
     "application/vnd.docker.container.image.v1+json",
 })  # fmt: skip
+_DEEPEST_INDEX = 4
 _LAYER_PREFIXES = (
     "application/vnd.oci.image.layer.v1.tar",
     "application/vnd.oci.image.layer.nondistributable.v1.tar",
@@ -81,7 +86,8 @@ def parse_object(content: bytes, where: str) -> dict[str, Any]:
         SourceError: it is none.
     """
     try:
-        document = json.loads(content)
+        # A name given twice means one thing to us and another to others: CVE-2014-8179.
+        document = json.loads(content, object_pairs_hook=_unique)
     except (ValueError, RecursionError) as error:
         raise _damaged(f"{where} is not JSON", str(error)) from error
     if not isinstance(document, dict):
@@ -161,6 +167,67 @@ def choose_platform(
     )
 
 
+def find_manifest(
+    entries: Sequence[Descriptor],
+    wanted: Platform,
+    where: str,
+    *,
+    load: Callable[[Descriptor], dict[str, Any]],
+    platform_of: Callable[[Descriptor], Platform],
+) -> Descriptor:
+    """Follow indexes, which may be nested, to the manifest for a platform.
+
+    Args:
+        entries: what there is to choose from.
+        wanted: what the user asked for, or the host's.
+        where: for messages.
+        load: gives the verified document of a descriptor.
+        platform_of: gives the platform that the configuration of a manifest names.
+
+    Raises:
+        SourceError: none fits, or a document is malformed.
+    """
+    for _ in range(_DEEPEST_INDEX):
+        if not any(entry.media_type in INDEX_TYPES for entry in entries):
+            if len(entries) == 1:
+                # Nothing to choose; whether it fits is said by its configuration.
+                return entries[0]
+            offers = [(entry, entry.platform or platform_of(entry)) for entry in entries]
+            return choose_platform(offers, wanted, where)
+        # Equal digests once: a hostile index could multiply itself at each level.
+        below: dict[str, Descriptor] = {}
+        for entry in entries:
+            inner = (
+                parse_index(load(entry), entry.digest)
+                if entry.media_type in INDEX_TYPES
+                else [entry]
+            )
+            below.update({each.digest: each for each in inner if not is_attestation(each)})
+        entries = list(below.values())
+    raise SourceError(f"{where} nests indexes too deeply", evidence=f"over {_DEEPEST_INDEX} levels")
+
+
+def check_platform(found: Platform, wanted: Platform | None, where: str) -> None:
+    """Refuse an image that is not for the platform that the user asked for.
+
+    Raises:
+        SourceError: it is for another one.
+    """
+    if wanted is not None and not match_platform(wanted, found):
+        raise SourceError(
+            f"{where} has no image for {wanted}",
+            evidence=f"there is: {found}",
+            remedy=f"--platform {found}",
+        )
+
+
+def platform_warnings(found: Platform, wanted: Platform | None, host: Platform) -> tuple[str, ...]:
+    """A word to users who get an image for another machine without having asked for it."""
+    if wanted is None and not match_platform(Platform(host.os, host.architecture), found):
+        return (f"the image is for {found}, this host is {host}",)
+    return ()
+
+
 def is_attestation(descriptor: Descriptor) -> bool:
     """Whether buildkit put it into the index beside the images (provenance, bill of materials)."""
     return "vnd.docker.reference.type" in descriptor.annotations or (
@@ -218,6 +285,13 @@ def _descriptor(entry: object, where: str) -> Descriptor:
         else None,
         {str(k): str(v) for k, v in notes.items()} if isinstance(notes, dict) else {},
     )
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("an object has the same name twice")
+    return found
 
 
 def _list(document: Mapping[str, Any], member: str, where: str) -> list[object]:

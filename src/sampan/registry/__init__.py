@@ -1,0 +1,1 @@
+"""The distribution-spec client: transport, authentication, credentials, images as sources."""

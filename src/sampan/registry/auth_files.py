@@ -1,0 +1,235 @@
+"""Files that hold credentials: ours, containers' auth.json, docker's config.json. One format.
+
+``{"auths": {HOST[/PATH]: {"auth": base64(user:password), "identitytoken": …}},
+"credHelpers": {HOST: NAME}, "credsStore": NAME}`` (containers-auth.json.5, docker's cli/config).
+"""
+
+import base64
+import binascii
+import json
+import os
+import stat
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from sampan.errors import SampanError
+from sampan.kernel.atomic import write_atomic
+from sampan.model.reference import DEFAULT_REGISTRY
+from sampan.registry.secret import Credential, Secret, encode_basic
+
+DOCKER_HUB_KEY = "https://index.docker.io/v1/"
+"""What docker and its helpers call the default registry."""
+
+_MAXIMUM_FILE = 4 << 20
+_DOCKER_HUB_NAMES = frozenset({"index.docker.io", "registry-1.docker.io", DEFAULT_REGISTRY})
+
+
+class CredentialError(SampanError):
+    """Stored credentials cannot be read or written."""
+
+    id = "credentials"
+
+
+class AuthFile(NamedTuple):
+    """A file of credentials that was read.
+
+    Attributes:
+        path: for messages; of a variable its name.
+        auths: key as written -> entry.
+        helpers: registry -> name of a helper, ``docker-credential-NAME``.
+        default_helper: for all registries; empty when there is none.
+    """
+
+    path: str
+    auths: Mapping[str, Any]
+    helpers: Mapping[str, str]
+    default_helper: str
+
+    def helper_for(self, registry: str) -> str:
+        """The helper in charge of a registry; empty when there is none."""
+        for key, name in self.helpers.items():
+            if key_name(key) == registry:
+                return name
+        return self.default_helper
+
+    def find(self, registry: str, repository: str) -> Credential | None:
+        """The entry with the longest fitting key: an organisation's goes before its registry's.
+
+        Raises:
+            CredentialError: the entry is damaged.
+        """
+        path = f"{registry}/{repository}" if repository else registry
+        while path:
+            for key, entry in self.auths.items():
+                if key_name(key) == path and (found := self._read(key, entry)) is not None:
+                    return found
+            path = path.rpartition("/")[0]
+        return None
+
+    def _read(self, key: str, entry: object) -> Credential | None:
+        if not isinstance(entry, dict):
+            return None
+        if token := entry.get("identitytoken"):
+            return Credential("", Secret(str(token)), self.path, is_identity_token=True)
+        encoded = entry.get("auth")
+        if not encoded:
+            name, password = entry.get("username"), entry.get("password")
+            return Credential(str(name), Secret(str(password)), self.path) if name else None
+        try:
+            text = base64.b64decode(str(encoded), validate=True).decode()
+        except (binascii.Error, ValueError):
+            text = ""
+        username, colon, password = text.partition(":")
+        if not colon:
+            raise CredentialError(
+                f"the entry of {key} in {self.path} is damaged",
+                evidence="its auth is not base64 of NAME:PASSWORD",
+                remedy=f"sampan login {key_name(key)}",
+            )
+        # Old docker padded with zero bytes.
+        return Credential(username, Secret(password.rstrip("\0")), self.path)
+
+
+def key_name(key: str) -> str:
+    """A key of ``auths`` as ``registry[/path]``: without scheme and API version."""
+    name = key.partition("://")[2] if "://" in key else key
+    for ending in ("/", "/v1", "/v2"):
+        name = name.removesuffix(ending)
+    host, slash, rest = name.partition("/")
+    return (DEFAULT_REGISTRY if host in _DOCKER_HUB_NAMES else host) + slash + rest
+
+
+def helper_key(registry: str) -> str:
+    """What a helper knows a registry by."""
+    return DOCKER_HUB_KEY if registry == DEFAULT_REGISTRY else registry
+
+
+def our_file(environment: Mapping[str, str]) -> Path:
+    """Sampan's own file."""
+    base = environment.get("XDG_CONFIG_HOME", "")
+    if not base.startswith("/"):
+        base = f"{_home(environment)}/.config"
+    return Path(base, "sampan", "auth.json")
+
+
+def docker_file(environment: Mapping[str, str]) -> Path:
+    """Docker's configuration."""
+    directory = environment.get("DOCKER_CONFIG") or f"{_home(environment)}/.docker"
+    return Path(directory, "config.json")
+
+
+def load_files(environment: Mapping[str, str]) -> Iterator[AuthFile]:
+    """Ours, then containers', then docker's, as far as they are there.
+
+    Raises:
+        CredentialError: one cannot be read, or ours is open to others.
+    """
+    ours = our_file(environment)
+    _check_private(ours)
+    home = _home(environment)
+    places = [ours]
+    if said := environment.get("REGISTRY_AUTH_FILE"):
+        places.append(Path(said))
+    else:
+        if runtime := environment.get("XDG_RUNTIME_DIR"):
+            places.append(Path(runtime, "containers", "auth.json"))
+        base = environment.get("XDG_CONFIG_HOME") or f"{home}/.config"
+        places.append(Path(base, "containers", "auth.json"))
+    if text := environment.get("DOCKER_AUTH_CONFIG"):
+        yield _parse(text.encode(), "$DOCKER_AUTH_CONFIG")
+    places.append(docker_file(environment))
+    for place in places:
+        content = _read_bytes(place)
+        if content is not None:
+            yield _parse(content, str(place))
+
+
+def load_ours(environment: Mapping[str, str]) -> dict[str, Any]:
+    """Our own file's document; empty when it is not there.
+
+    Raises:
+        CredentialError: it cannot be read, or others can.
+    """
+    path = our_file(environment)
+    _check_private(path)
+    content = _read_bytes(path)
+    return {} if content is None else _document(content, str(path))
+
+
+def write_ours(environment: Mapping[str, str], document: Mapping[str, Any]) -> Path:
+    """Replace our own file, readable by its owner alone.
+
+    Raises:
+        CredentialError: it cannot be written.
+    """
+    path = our_file(environment)
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        write_atomic(path, json.dumps(document, indent=1).encode(), mode=0o600)
+    except OSError as error:
+        raise CredentialError(
+            f"cannot write {path}",
+            evidence=error.strerror or str(error),
+            remedy="XDG_CONFIG_HOME=DIRECTORY moves it",
+        ) from error
+    return path
+
+
+def auth_entry(username: str, secret: Secret) -> dict[str, str]:
+    """An entry of ``auths``."""
+    return {"auth": encode_basic(username, secret)}
+
+
+def _parse(content: bytes, path: str) -> AuthFile:
+    document = _document(content, path)
+    auths, helpers = document.get("auths"), document.get("credHelpers")
+    return AuthFile(
+        path,
+        auths if isinstance(auths, dict) else {},
+        {str(k): str(v) for k, v in helpers.items()} if isinstance(helpers, dict) else {},
+        str(document.get("credsStore") or ""),
+    )
+
+
+def _document(content: bytes, path: str) -> dict[str, Any]:
+    try:
+        document = json.loads(content)
+    except (ValueError, RecursionError):
+        document = None
+    if not isinstance(document, dict):
+        # Not a word of what stands in it: it may be a secret.
+        raise CredentialError(
+            f"{path} cannot be read", evidence="it is no JSON object", remedy="repair or delete it"
+        )
+    return document
+
+
+def _read_bytes(path: Path) -> bytes | None:
+    try:
+        with open(path, "rb") as stream:
+            return stream.read(_MAXIMUM_FILE)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise CredentialError(
+            f"cannot read {path}", evidence=error.strerror or str(error), remedy=f"ls -l {path}"
+        ) from error
+
+
+def _check_private(path: Path) -> None:
+    try:
+        state = os.stat(path)
+    except OSError:
+        return
+    if stat.S_IMODE(state.st_mode) & 0o077 or state.st_uid not in (os.geteuid(), 0):
+        raise CredentialError(
+            f"{path} is open to other users",
+            evidence=f"mode {stat.S_IMODE(state.st_mode):04o}, owner {state.st_uid}",
+            remedy=f"chmod 600 {path}; if others were there, make new keys too",
+        )
+
+
+def _home(environment: Mapping[str, str]) -> str:
+    home = environment.get("HOME", "")
+    return home if home.startswith("/") else os.path.expanduser("~")

@@ -1,0 +1,360 @@
+"""The pull side of distribution-spec 1.1 at one registry: documents, tags, blobs.
+
+What an answer means to a user is ``failures``'; which bytes are right is decided here: every
+document is hashed as it came and compared before it is parsed.
+"""
+
+import hashlib
+import os
+import threading
+from collections.abc import Mapping
+from difflib import get_close_matches
+from typing import NamedTuple
+from urllib.parse import urljoin, urlsplit
+
+from sampan.model.manifest import (
+    INDEX_TYPES,
+    MANIFEST_TYPES,
+    MAXIMUM_DOCUMENT,
+    Descriptor,
+    check_digest,
+    parse_object,
+)
+from sampan.model.reference import Reference
+from sampan.registry.challenges import Challenge, parse_challenges
+from sampan.registry.failures import (
+    NotFoundError,
+    Refusal,
+    RegistryError,
+    UnreachableError,
+    clean_text,
+    explain_refusal,
+    plain_url,
+)
+from sampan.registry.secret import Credential
+from sampan.registry.settings import DEFAULT_SETTINGS, Settings, may_speak_plainly, registry_host
+from sampan.registry.tokens import Authorizer
+from sampan.registry.transport import Answer, Transport
+
+MAXIMUM_MANIFEST = 4 << 20
+_MAXIMUM_TAGS_BODY = 8 << 20
+_TAG_PAGES = 20
+_SHOWN_TAGS = 8
+_SCHEMA_1 = (
+    "application/vnd.docker.distribution.manifest.v1+json",
+    "application/vnd.docker.distribution.manifest.v1+prettyjws",
+)
+_ACCEPT = ", ".join(sorted(MANIFEST_TYPES) + sorted(INDEX_TYPES))
+
+
+class Origin(NamedTuple):
+    """A registry and who we are there; may be pickled and is equal to its like."""
+
+    registry: str
+    credential: Credential | None = None
+    settings: Settings = DEFAULT_SETTINGS
+
+
+class Document(NamedTuple):
+    """A manifest or index as it came, with the digest of its bytes."""
+
+    media_type: str
+    digest: str
+    content: bytes
+
+    @property
+    def descriptor(self) -> Descriptor:
+        """What an index would say of it."""
+        return Descriptor(self.media_type, self.digest, len(self.content), None, {})
+
+
+class RegistryClient:
+    """One registry; safe for threads. Connections and tokens are kept and used again."""
+
+    def __init__(self, origin: Origin, environment: Mapping[str, str]) -> None:
+        self.registry = origin.registry
+        self.settings = origin.settings
+        self._environment = environment
+        self._transport = Transport(origin.settings, environment)
+        self._authorizer = Authorizer(
+            origin.registry, origin.credential, self._transport, origin.settings
+        )
+        self._base = ""
+        self._lock = threading.Lock()
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the user should hear although it went well."""
+        return tuple(self._authorizer.notes)
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._transport.close()
+
+    def pause(self, attempt: int) -> float:
+        """Seconds to wait after the given failed attempt."""
+        return self._transport.pause(attempt)
+
+    def check_login(self) -> bool:
+        """Show the credentials to the registry.
+
+        Returns:
+            False when it lets everybody in, so that nothing was proved.
+
+        Raises:
+            UnauthorizedError: they are wrong.
+            RegistryError: it cannot be asked, or speaks another protocol.
+        """
+        url = f"{self._find_base()}/v2/"
+        answer = self._transport.request("GET", url, headers={}, limit=MAXIMUM_MANIFEST)
+        if answer.status == 200:
+            return False
+        if answer.status == 401:
+            header = self._authorizer.answer(_challenges(answer), "", answer, strict=True)
+            answer = self._transport.request(
+                "GET", url, headers={"Authorization": header}, limit=MAXIMUM_MANIFEST
+            )
+        if answer.status == 401:
+            raise self._authorizer.refuse(answer)
+        if answer.status != 200:
+            raise self._explain(answer, "", "log in")
+        return True
+
+    def get_manifest(self, reference: Reference) -> Document:
+        """The manifest or index that a reference names.
+
+        Raises:
+            NotFoundError: there is none; names some tags that there are.
+            SourceError: it is pinned by another algorithm than sha256.
+            RegistryError: any other refusal, or an answer that is not what was asked for.
+        """
+        where = reference.familiar
+        if reference.digest:
+            check_digest(reference.digest, where)
+        name = reference.digest or reference.tag
+        path = f"/v2/{reference.repository}/manifests/{name}"
+        answer = self._ask(
+            path, reference.repository, headers={"Accept": _ACCEPT}, limit=MAXIMUM_MANIFEST
+        )
+        if answer.status == 404:
+            raise self._explain_absence(reference, answer)
+        if answer.status != 200:
+            raise self._explain(answer, reference.repository, f"read the manifest of {where}")
+        digest = f"sha256:{hashlib.sha256(answer.body).hexdigest()}"
+        if reference.digest and digest != reference.digest:
+            raise RegistryError(
+                f"{self.registry} gave another manifest than the one asked for",
+                evidence=f"asked for {reference.digest}, got {digest}",
+                remedy="pull again; if it stays, ask the registry's operator",
+            )
+        return Document(_media_type(answer, where), digest, answer.body)
+
+    def get_document(self, repository: str, descriptor: Descriptor, *, is_blob: bool) -> bytes:
+        """A small blob or a manifest by its digest; verified by the caller.
+
+        Raises:
+            RegistryError: the registry does not give it, or it is too big for what it is.
+        """
+        if descriptor.size > MAXIMUM_DOCUMENT:
+            raise RegistryError(
+                f"a document of {self.registry}/{repository} is too big",
+                evidence=f"{descriptor.digest} has {descriptor.size:,} bytes",
+            )
+        kind = "blobs" if is_blob else "manifests"
+        answer = self._ask(
+            f"/v2/{repository}/{kind}/{descriptor.digest}",
+            repository,
+            headers={} if is_blob else {"Accept": _ACCEPT},
+            limit=descriptor.size,
+        )
+        if answer.status != 200:
+            raise self._explain(answer, repository, f"read {descriptor.digest[:19]}")
+        return answer.body
+
+    def open_blob(self, repository: str, digest: str, offset: int) -> Answer:
+        """Begin to read a blob.
+
+        Args:
+            repository: that has it.
+            digest: of the blob.
+            offset: where to begin; a server without ranges answers 200 and begins at 0.
+
+        Raises:
+            RegistryError: the registry does not give it.
+        """
+        headers = {"Range": f"bytes={offset}-"} if offset else {}
+        answer = self._ask(
+            f"/v2/{repository}/blobs/{digest}", repository, headers=headers, limit=None
+        )
+        if answer.stream is None:
+            raise self._explain(answer, repository, f"read layer {digest[:19]}")
+        return answer
+
+    def list_tags(self, repository: str) -> list[str] | None:
+        """All tags (of the first pages, where there are very many); None without the repository.
+
+        Raises:
+            RegistryError: the registry does not say.
+        """
+        path = f"/v2/{repository}/tags/list?n=1000"
+        tags: list[str] = []
+        for _ in range(_TAG_PAGES):
+            answer = self._ask(path, repository, headers={}, limit=_MAXIMUM_TAGS_BODY)
+            if answer.status == 404:
+                return None
+            if answer.status != 200:
+                raise self._explain(answer, repository, f"list the tags of {repository}")
+            found = parse_object(answer.body, f"the tag list of {repository}").get("tags")
+            tags += [str(tag) for tag in found] if isinstance(found, list) else []
+            path = _next_page(answer)
+            if not path:
+                break
+        return tags
+
+    def _ask(
+        self, path: str, repository: str, *, headers: Mapping[str, str], limit: int | None
+    ) -> Answer:
+        """A GET with whatever authorization it takes; other statuses than 401 are the caller's."""
+        scope = f"repository:{repository}:pull"
+        url = self._find_base() + path
+        header = self._authorizer.current(scope)
+        answer = self._send(url, headers, header, limit)
+        if answer.status != 401 or answer.is_elsewhere:
+            return answer
+        if header is not None:
+            # A token that has expired: the realm for a new one is named to those without any
+            # (NGC names another to those with an old one).
+            self._authorizer.forget(scope)
+            answer = self._send(url, headers, None, limit)
+            if answer.status != 401:
+                return answer
+        header = self._authorizer.answer(_challenges(answer), scope, answer)
+        answer = self._send(url, headers, header, limit)
+        if answer.status == 401 and not answer.is_elsewhere:
+            raise self._authorizer.refuse(answer)
+        return answer
+
+    def _send(
+        self, url: str, headers: Mapping[str, str], header: str | None, limit: int | None
+    ) -> Answer:
+        whole = {**headers, "Authorization": header} if header else headers
+        return self._transport.request("GET", url, headers=whole, limit=limit)
+
+    def _find_base(self) -> str:
+        """``https://HOST``; for this machine's own registries http where they speak it."""
+        with self._lock:
+            if not self._base:
+                host = registry_host(self.registry)
+                plain = may_speak_plainly(self.registry) and self._speaks_plainly(host)
+                self._base = f"{'http' if plain else 'https'}://{host}"
+            return self._base
+
+    def _speaks_plainly(self, host: str) -> bool:
+        # http first: a server of plain http may wait for ever for the rest of a TLS greeting.
+        try:
+            answer = self._transport.request(
+                "GET", f"http://{host}/v2/", headers={}, limit=MAXIMUM_MANIFEST, attempts=1
+            )
+        except UnreachableError as error:
+            if "refused" in error.evidence:
+                raise
+            return False
+        # Servers of https answer 400 to this.
+        return answer.status != 400
+
+    def _explain(self, answer: Answer, repository: str, what: str) -> RegistryError:
+        refusal = Refusal(answer.status, answer.headers, answer.body, "GET", answer.url)
+        if answer.status == 404:
+            return NotFoundError(
+                f"{self.registry} cannot {what}",
+                evidence=refusal.evidence(),
+                remedy="pull again; if it stays, the registry is damaged: push the image again",
+            )
+        return explain_refusal(refusal, registry=self.registry, repository=repository, what=what)
+
+    def _explain_absence(self, reference: Reference, answer: Answer) -> RegistryError:
+        refusal = Refusal(answer.status, answer.headers, answer.body, "GET", answer.url)
+        try:
+            tags = self.list_tags(reference.repository)
+        except RegistryError:
+            tags = None
+        if tags is None or not tags:
+            return NotFoundError(
+                f"{self.registry} has no repository {reference.repository}, or no image in it",
+                evidence=refusal.evidence(),
+                remedy="check the name; on NGC it is nvcr.io/ORG[/TEAM]/IMAGE:TAG",
+            )
+        if reference.digest:
+            return NotFoundError(
+                f"{self.registry} has no manifest {reference.digest} in {reference.repository}",
+                evidence=refusal.evidence(),
+                remedy=f"choose a tag, e.g. {reference.familiar_name}:{clean_text(tags[-1])}",
+            )
+        near = get_close_matches(reference.tag, tags, n=_SHOWN_TAGS, cutoff=0.5)
+        shown = near or tags[: -_SHOWN_TAGS - 1 : -1]
+        return NotFoundError(
+            f"{reference.name} has no tag {reference.tag}",
+            evidence=f"of its {len(tags)} tags some are: "
+            + ", ".join(clean_text(tag) for tag in shown),
+            remedy=f"sampan pull {reference.familiar_name}:{clean_text(shown[0])}",
+        )
+
+
+_clients: dict[Origin, RegistryClient] = {}
+
+
+def shared_client(origin: Origin) -> RegistryClient:
+    """The client of an origin, one in a process: layers share its connections and tokens."""
+    # Two threads at once: the second's client is dropped before it has done anything.
+    return _clients.setdefault(origin, RegistryClient(origin, os.environ))
+
+
+def close_client(origin: Origin) -> None:
+    """Close the shared client's connections and forget its tokens."""
+    client = _clients.pop(origin, None)
+    if client is not None:
+        client.close()
+
+
+def _challenges(answer: Answer) -> list[Challenge]:
+    return parse_challenges([answer.headers.get("www-authenticate", "")])
+
+
+def _media_type(answer: Answer, where: str) -> str:
+    """The type of a manifest: header and document must not contradict each other."""
+    header = answer.headers.get("content-type", "").partition(";")[0].strip().lower()
+    document = parse_object(answer.body, f"the manifest of {where}")
+    own = document.get("mediaType")
+    if header in _SCHEMA_1 or document.get("schemaVersion") == 1:
+        raise RegistryError(
+            f"{where} is a docker schema 1 manifest",
+            evidence="which registries gave up in 2017",
+            remedy="pull and push the image once with a current docker, or choose another tag",
+        )
+    known = MANIFEST_TYPES | INDEX_TYPES
+    if own is not None and header in known and own != header:
+        raise RegistryError(
+            f"the registry contradicts itself about {where}",
+            evidence=f"Content-Type says {clean_text(header)}, the document {clean_text(str(own))}",
+        )
+    found = own if isinstance(own, str) else header
+    if found not in known:
+        raise RegistryError(
+            f"{where} is not a container image",
+            evidence=f"its media type is {clean_text(str(found)) or 'missing'}"
+            + (f" ({plain_url(answer.url)})" if not found else ""),
+            remedy="it may be a chart, a model or a web page: check registry and tag",
+        )
+    return found
+
+
+def _next_page(answer: Answer) -> str:
+    """Path and query of the next page (RFC 8288), on the same host; empty at the end."""
+    for link in answer.headers.get("link", "").split(","):
+        target, _, parameters = link.partition(";")
+        target = target.strip()
+        if 'rel="next"' in parameters.replace("rel=next", 'rel="next"') and target[:1] == "<":
+            url = urlsplit(urljoin(answer.url, target[1:-1]))
+            if url.netloc == urlsplit(answer.url).netloc and url.path.startswith("/v2/"):
+                return f"{url.path}?{url.query}"
+    return ""
