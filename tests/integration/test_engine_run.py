@@ -165,6 +165,19 @@ def test_volumes_of_the_host(host: EngineHost, user: str, tmp_path_factory: obje
 
 
 @everybody
+def test_a_single_file_can_be_a_read_only_volume(host: EngineHost, user: str) -> None:
+    file = host.base / f"file-{user}"
+    file.write_text("of the host\n")
+    file.chmod(0o666)
+    script = "cat /file; echo no > /file"
+    done = host.run(
+        "run", "--rm", "-v", f"{file}:/file:ro", "testimage", "sh", "-c", script, user=user
+    )
+    assert done.stdout == "of the host\n"
+    assert "Read-only file system" in done.stderr
+
+
+@everybody
 def test_a_read_only_volume_is_so_with_all_that_is_mounted_below_it(
     host: EngineHost, user: str
 ) -> None:

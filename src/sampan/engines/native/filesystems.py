@@ -104,8 +104,10 @@ def _plan_ipc(spec: ContainerSpec) -> list[dict[str, Any]]:
 def _plan_volume(mount: VolumeMount, *, deep: bool) -> dict[str, Any]:
     if mount.kind == "tmpfs":
         return _mount(mount.target, "tmpfs", "tmpfs", *(mount.options or _TMPFS_DEFAULTS))
-    # As docker since 25: who asks for read-only means what is mounted below, too.
-    below = ("rro",) if deep and {"ro", "rbind"} <= set(mount.options) else ()
+    # As docker since 25: who asks for read-only means what is mounted below, too. Nothing is below
+    # a file, and crun 1.8 opens every such target as a directory.
+    deep = deep and {"ro", "rbind"} <= set(mount.options) and os.path.isdir(mount.source)
+    below = ("rro",) if deep else ()
     return _mount(mount.target, "bind", mount.source, *mount.options, *below)
 
 
