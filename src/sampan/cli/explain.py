@@ -10,9 +10,9 @@ from sampan.cli.pulling import add_pull_option, with_image
 from sampan.cli.render import print_warning
 from sampan.engines.driver_import import DriverImport, prepare_import
 from sampan.errors import UsageError
+from sampan.images.documents import read_config, read_document
 from sampan.images.facts_json import load_facts
 from sampan.images.store import locate_image
-from sampan.model.image import parse_image_config
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -38,10 +38,8 @@ def main(arguments: argparse.Namespace) -> int:
     image = with_image(
         lambda: locate_image(arguments.image), arguments.image, policy=arguments.pull
     )
-    with open(image.facts_path, "rb") as stream:
-        facts = load_facts(stream.read())
-    with open(image.config_path, "rb") as stream:
-        config = parse_image_config(json.load(stream))
+    facts = load_facts(read_document(image.facts_path))
+    config = read_config(image.config_path)
     outcome = prepare_import(
         gpus_option=arguments.gpus,
         image_environment={

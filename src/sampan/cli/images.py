@@ -77,14 +77,15 @@ def _rows() -> list[_Row]:
 
 def _created(config_path: str) -> float | None:
     """When the image says that it was made; None when it says nothing sensible."""
+    from sampan.images.documents import DamagedStoreError, read_json
+
     try:
-        with open(config_path, "rb") as stream:
-            text = str(json.load(stream).get("created") or "")
+        text = str((read_json(config_path) or {}).get("created") or "")
         # Go prints nanoseconds, which Python does not read.
         seconds, _, fraction = text.partition(".")
         zone = fraction.lstrip("0123456789")
         return datetime.fromisoformat(seconds + zone).timestamp()
-    except (OSError, ValueError):
+    except (OSError, ValueError, DamagedStoreError):
         return None
 
 

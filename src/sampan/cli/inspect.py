@@ -87,6 +87,7 @@ def _inspect(name: str, kind: str | None) -> dict[str, Any] | None:
 
 def _inspect_image(name: str) -> dict[str, Any] | None:
     from sampan.images.catalogue import find_record, list_names
+    from sampan.images.documents import read_config
     from sampan.images.store import find_image
     from sampan.images.store_layout import locate_store
 
@@ -95,8 +96,7 @@ def _inspect_image(name: str) -> dict[str, Any] | None:
     record = find_record(store, image.digest) if image is not None else None
     if image is None or record is None:
         return None
-    with open(image.config_path, "rb") as stream:
-        config: dict[str, Any] = json.load(stream)
+    config = read_config(image.config_path).raw
     names = [known for known in list_names(store) if known.image == image.digest]
     return {
         "Id": image.digest,

@@ -27,6 +27,7 @@ from sampan.engines.native.security import parse_security_options
 from sampan.engines.native.users import User, resolve_user
 from sampan.engines.native.writable_layer import plan_writable_directory
 from sampan.errors import SampanError
+from sampan.images.documents import read_config, read_document
 from sampan.images.facts_json import load_facts
 from sampan.images.sif import locate_system_partition
 from sampan.images.store import StoredImage, locate_image
@@ -35,7 +36,7 @@ from sampan.kernel.cgroups import CgroupPlan
 from sampan.kernel.programs import find_executable
 from sampan.model.container import ContainerSpec, PublishedPort
 from sampan.model.facts import ImageFacts
-from sampan.model.image import ImageConfig, Platform, parse_image_config
+from sampan.model.image import ImageConfig, Platform
 from sampan.model.plan import ImportPlan, PlannedFile
 
 _MOUNT_SETATTR = (5, 12)
@@ -118,10 +119,8 @@ def prepare(spec: ContainerSpec) -> Prepared:
 def _choose(spec: ContainerSpec) -> tuple[_Chosen, tuple[str, ...]]:
     runtime = locate_runtime()
     stored = locate_image(spec.image)
-    with open(stored.config_path, "rb") as stream:
-        image = parse_image_config(json.load(stream))
-    with open(stored.facts_path, "rb") as stream:
-        facts = load_facts(stream.read())
+    image = read_config(stored.config_path)
+    facts = load_facts(read_document(stored.facts_path))
     warnings = _check_platform(spec, image.platform)
     trace.mark("image, facts")
     plan, gpus = _plan_driver(spec, image, facts)

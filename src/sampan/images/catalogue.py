@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from sampan.errors import SampanError
-from sampan.images.store import StoredImage, has_image, locate_image, read_json, stored_image
+from sampan.images.documents import read_json
+from sampan.images.store import StoredImage, has_image, locate_image, stored_image
 from sampan.images.store_access import names_lock, store_errors
 from sampan.images.store_layout import StoreLayout
 from sampan.kernel.atomic import write_atomic

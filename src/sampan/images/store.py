@@ -4,12 +4,12 @@ Reads only and takes no lock. What changes the store is in ``catalogue`` (names,
 ``packs``, ``prune`` and ``importer``. On the start path: ``os``, ``json`` and the model only.
 """
 
-import json
 import os
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from sampan.errors import SampanError
+from sampan.images.documents import read_json
 from sampan.images.store_layout import StoreLayout, hex_of, locate_store
 from sampan.model.reference import ImageNameError, Reference, is_hex, parse_reference
 
@@ -140,16 +140,6 @@ def check_store(layout: StoreLayout) -> bool:
                 remedy=f"chmod -R o-w {layout.root}",
             )
     return True
-
-
-def read_json(path: str) -> dict[str, Any] | None:
-    """A small JSON object of the store; None when the file is not there."""
-    try:
-        with open(path, "rb") as stream:
-            document = json.loads(stream.read())
-    except FileNotFoundError:
-        return None
-    return document if isinstance(document, dict) else None
 
 
 def stored_image(layout: StoreLayout, digest: str, name: str = "") -> StoredImage:

@@ -165,5 +165,7 @@ def test_a_lookup_at_container_start_imports_nothing_heavy(store: StoreLayout) -
         "sampan.images.store",
         "sampan.images.store_layout",
         "sampan.model",
+        "sampan.images.documents",
+        "sampan.model.image",
         "sampan.model.reference",
     }
