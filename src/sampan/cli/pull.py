@@ -1,7 +1,6 @@
 """``sampan pull``: an image from a registry into the store."""
 
 import argparse
-import json
 import os
 
 from sampan.cli.flags import add_flag
@@ -66,10 +65,10 @@ def _fits(image: StoredImage, platform: str) -> bool:
     """Whether an image of the store is for the platform asked for."""
     if not platform:
         return True
-    from sampan.model.image import match_platform, parse_image_config, parse_platform
+    from sampan.images.documents import read_config
+    from sampan.model.image import match_platform, parse_platform
 
-    with open(image.config_path, "rb") as stream:
-        found = parse_image_config(json.load(stream)).platform
+    found = read_config(image.config_path).platform
     return match_platform(parse_platform(platform), found) > 0
 
 
