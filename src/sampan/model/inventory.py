@@ -57,8 +57,44 @@ class DeviceNode(NamedTuple):
     gid: int
 
 
+class DriverLink(NamedTuple):
+    """A symbolic link that the driver wants beside its files: container path, target as written."""
+
+    path: str
+    target: str
+
+
+class MigDevice(NamedTuple):
+    """One MIG device: a compute instance of a GPU instance.
+
+    Attributes:
+        position: its number on the parent, the ``1`` of ``0:1``.
+        uuid: ``MIG-...``.
+        gpu_instance: id of the GPU instance; ``compute_instance`` within it.
+        profile: e.g. ``1g.10gb``, ``1g.10gb+me``, ``1g.24gb+gfx``.
+        memory_bytes: 0 when unknown.
+        nodes: the two access nodes ``/dev/nvidia-caps/nvidia-cap<n>``, of the GPU instance first.
+        access_files: the ``access`` files below ``/proc/driver/nvidia/capabilities`` that the nodes
+            belong to, GPU instance first.
+    """
+
+    position: int
+    uuid: str
+    gpu_instance: int
+    compute_instance: int
+    profile: str
+    memory_bytes: int
+    nodes: tuple[DeviceNode, ...]
+    access_files: tuple[str, ...]
+
+    @property
+    def draws(self) -> bool:
+        """Whether the profile has graphics, so that the parent's DRI nodes belong to it."""
+        return "+gfx" in self.profile
+
+
 class Gpu(NamedTuple):
-    """One physical GPU.
+    """One physical GPU, or, among selected ones, the part of it that was selected.
 
     Attributes:
         nvml_index: the number that --gpus device= means. ``minor`` is the number of its node /dev/nvidia<minor>.
@@ -67,7 +103,10 @@ class Gpu(NamedTuple):
         brand: lower case, e.g. ``tesla``, ``geforce``, ``nvidia``.
         memory_bytes: 0 when unknown.
         nodes: its device nodes, dri nodes included.
-        mig_enabled: GPUs in MIG mode are listed but not addressable as a whole.
+        mig_enabled: GPUs in MIG mode are listed but not addressable as a whole; a selected one
+            carries in ``mig_devices`` those that were selected.
+        mig_devices: in the order of their positions.
+        links: ``/dev/dri/by-path`` links to its DRI nodes.
     """
 
     nvml_index: int
@@ -80,6 +119,29 @@ class Gpu(NamedTuple):
     memory_bytes: int
     nodes: tuple[DeviceNode, ...]
     mig_enabled: bool = False
+    mig_devices: tuple[MigDevice, ...] = ()
+    links: tuple[DriverLink, ...] = ()
+
+
+EXTRA_KINDS: tuple[str, ...] = (
+    "gdrcopy", "gds", "imex", "mig-config", "mig-monitor", "mofed", "nvswitch",
+)  # fmt: skip
+"""What is imported only when it is asked for by name (field note, sections 3.4 and 4.2)."""
+
+
+class Extra(NamedTuple):
+    """One of EXTRA_KINDS as far as this host has it.
+
+    Attributes:
+        nodes: for ``imex`` the channels ``/dev/nvidia-caps-imex-channels/channel<n>``.
+        files: files, directories and sockets that belong to it, e.g. ``/etc/cufile.json``.
+        access_files: below ``/proc/driver/nvidia/capabilities`` (``mig-config``, ``mig-monitor``).
+    """
+
+    kind: str
+    nodes: tuple[DeviceNode, ...] = ()
+    files: tuple[DriverFile, ...] = ()
+    access_files: tuple[str, ...] = ()
 
 
 class Inventory(NamedTuple):
@@ -89,11 +151,15 @@ class Inventory(NamedTuple):
         driver_version: of the user-space libraries, by their file names.
         module_version: of the loaded kernel module; empty when not loaded.
         cuda_version: the highest CUDA that the driver supports, e.g. ``13.0``; empty if unknown.
-        platform: ``discrete`` or ``none`` (no driver found).
+        platform: ``discrete``, ``wsl`` (Windows' driver through ``/dev/dxg``), ``tegra`` (files by
+            CSV lists) or ``none`` (no driver found).
         warnings: what was dropped, and why.
         params: content of ``/proc/driver/nvidia/params``; empty when the module is not loaded.
         pci_devices: bus addresses of NVIDIA display controllers per sysfs, driven or not.
         searched: the library directories that were looked into, as host paths.
+        modules: X.Org's driver and GLX modules; ``directory`` is below the server's module path.
+        links: further links that containers need (Tegra's ``sym`` lines, WSL's nvidia-smi).
+        extras: in the order of EXTRA_KINDS; kinds that the host lacks are absent.
     """
 
     driver_root: str
@@ -113,3 +179,6 @@ class Inventory(NamedTuple):
     params: str = ""
     pci_devices: tuple[str, ...] = ()
     searched: tuple[str, ...] = ()
+    modules: tuple[DriverFile, ...] = ()
+    links: tuple[DriverLink, ...] = ()
+    extras: tuple[Extra, ...] = ()
