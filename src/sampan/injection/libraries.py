@@ -47,10 +47,9 @@ def plan_libraries(
         DriverLibraryMissingError: compute is wanted and the host has no libcuda.
     """
     facts = builder.facts
-    machine = next(library.machine for library in inventory.libraries if library.bits == 64)
-    directories = {64: library_directory(facts, machine)}
+    directories = {64: library_directory(facts)}
     if "compat32" in wanted:
-        narrow = compat32_directory(facts)
+        narrow = compat32_directory(facts, directories[64])
         if narrow is not None:
             directories[32] = narrow
     planned: list[tuple[DriverLibrary, str]] = []

@@ -57,23 +57,29 @@ def real_directory(facts: ImageFacts, directory: str) -> str:
     return tail or "/"
 
 
-def library_directory(facts: ImageFacts, machine: str) -> str:
-    """Where the image's loader looks for 64-bit libraries without being told."""
-    candidates = (f"/usr/lib/{MULTIARCH.get(machine, machine)}", "/usr/lib64", "/usr/lib")
-    for candidate in candidates:
-        real = real_directory(facts, candidate)
-        if real in facts.directories:
-            return real
+def library_directory(facts: ImageFacts) -> str:
+    """Where the image's loader looks for 64-bit libraries first, without being told."""
     if facts.library_directories:
         return facts.library_directories[0]
     return real_directory(facts, "/usr/lib64")
 
 
-def compat32_directory(facts: ImageFacts) -> str | None:
-    """Where the image's loader looks for 32-bit libraries; None when it has no such place."""
-    for candidate in ("/usr/lib/i386-linux-gnu", "/usr/lib32"):
+def compat32_directory(facts: ImageFacts, wide: str) -> str | None:
+    """Where the image's loader looks for 32-bit libraries; None when it has no such place.
+
+    Debian has a directory of the triplet, Arch and old Debian ``lib32``; on Red Hat's and SUSE's
+    kind of system, where the 64-bit ones lie in ``lib64``, it is ``/usr/lib`` itself.
+
+    Args:
+        facts: of the image.
+        wide: where its 64-bit libraries go.
+    """
+    candidates = ["/usr/lib/i386-linux-gnu", "/usr/lib32"]
+    if wide.endswith("/lib64"):
+        candidates.append("/usr/lib")
+    for candidate in candidates:
         real = real_directory(facts, candidate)
-        if real in facts.directories:
+        if real in facts.directories and real != wide:
             return real
     return None
 

@@ -123,7 +123,7 @@ def test_every_name_a_program_may_ask_for_is_a_link_and_in_the_cache(host: FakeH
 def test_libraries_go_where_the_images_loader_looks(
     host: FakeHost, directories: tuple[str, ...], expected: str
 ) -> None:
-    made = plan(host.take(), facts=make_facts(directories=directories))
+    made = plan(host.take(), facts=make_facts(library_directories=directories))
     assert f"{expected}/libcuda.so.{V}" in targets(made)
 
 
@@ -136,7 +136,8 @@ def test_no_container_path_leads_through_a_link_of_the_image(host: FakeHost) -> 
         "/lib/firmware/nvidia": "/fw",
         "/etc": "/configuration",
     }
-    made = plan(host.take(), facts=facts._replace(resolved=resolved, directories=("/opt/libs",)))
+    changed = facts._replace(resolved=resolved, library_directories=("/opt/libs",))
+    made = plan(host.take(), facts=changed)
     assert f"/opt/libs/libcuda.so.{V}" in targets(made)
     assert "/programs/nvidia-smi" in targets(made)
     assert f"/fw/{V}/gsp_ga10x.bin" in targets(made)
