@@ -17,6 +17,8 @@ class DriverFile(NamedTuple):
         capabilities: which of CAPABILITIES ask for it; empty = always.
         found_by: the directory it was found in.
         directory: the usual container directory, e.g. ``/usr/bin``, before the image's own links.
+        text: content of a JSON description (GLVND, Vulkan, EGL) that names its library by an
+            absolute path, which means nothing in a container; empty otherwise.
     """
 
     name: str
@@ -24,6 +26,7 @@ class DriverFile(NamedTuple):
     capabilities: tuple[str, ...]
     found_by: str
     directory: str = ""
+    text: str = ""
 
 
 class DriverLibrary(NamedTuple):
@@ -124,9 +127,12 @@ class Gpu(NamedTuple):
 
 
 EXTRA_KINDS: tuple[str, ...] = (
-    "gdrcopy", "gds", "imex", "mig-config", "mig-monitor", "mofed", "nvswitch",
+    "gdrcopy", "gds", "imex", "jetpack", "mig-config", "mig-monitor", "mofed", "nvswitch",
 )  # fmt: skip
-"""What is imported only when it is asked for by name (field note, sections 3.4 and 4.2)."""
+"""What is imported only when it is asked for by name (field note, sections 3.4 and 4.2).
+
+``jetpack`` is what Tegra's CSV lists hold beyond the base ones: NVIDIA_REQUIRE_JETPACK=csv-mounts=all.
+"""
 
 
 class Extra(NamedTuple):
