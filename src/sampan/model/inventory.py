@@ -78,7 +78,7 @@ class MigDevice(NamedTuple):
         memory_bytes: 0 when unknown.
         nodes: the two access nodes ``/dev/nvidia-caps/nvidia-cap<n>``, of the GPU instance first.
         access_files: the ``access`` files below ``/proc/driver/nvidia/capabilities`` that the nodes
-            belong to, GPU instance first.
+            belong to, GPU instance first; written with ``/proc``, whatever the proc root was.
     """
 
     position: int
@@ -141,7 +141,8 @@ class Extra(NamedTuple):
     Attributes:
         nodes: for ``imex`` the channels ``/dev/nvidia-caps-imex-channels/channel<n>``.
         files: files, directories and sockets that belong to it, e.g. ``/etc/cufile.json``.
-        access_files: below ``/proc/driver/nvidia/capabilities`` (``mig-config``, ``mig-monitor``).
+        access_files: below ``/proc/driver/nvidia/capabilities`` (``mig-config``, ``mig-monitor``,
+            ``fabric-imex-mgmt``), written with ``/proc``, whatever the proc root was.
     """
 
     kind: str
@@ -188,3 +189,24 @@ class Inventory(NamedTuple):
     modules: tuple[DriverFile, ...] = ()
     links: tuple[DriverLink, ...] = ()
     extras: tuple[Extra, ...] = ()
+
+
+class GpuUsage(NamedTuple):
+    """How busy a GPU, or a MIG device, is at one moment; never part of a cached inventory.
+
+    Attributes:
+        nvml_index: of the GPU. ``mig_position`` is -1 for the GPU as a whole.
+        uuid: ``GPU-...``, or ``MIG-...`` for a MIG device; empty when unknown.
+        memory_used_bytes: of ``memory_bytes``; both 0 when NVML does not say.
+        utilization_percent: share of the last sample period in which a kernel ran; -1 when NVML
+            does not say, as for MIG devices and their parents.
+        process_count: processes with a compute or graphics context on it.
+    """
+
+    nvml_index: int
+    mig_position: int
+    uuid: str
+    memory_used_bytes: int
+    memory_bytes: int
+    utilization_percent: int
+    process_count: int
