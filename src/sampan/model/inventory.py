@@ -36,6 +36,8 @@ class DriverLibrary(NamedTuple):
         soname: DT_SONAME, e.g. ``libcuda.so.1``; the file name when it has none.
         bits: 64 or 32. ``machine`` is the ELF machine, e.g. ``x86_64``, ``aarch64``, ``i386``.
         links: further names that the host has for it in its directory, e.g. ``libcuda.so``.
+        directory: the container directory where it must lie, since others open it there by its
+            full path (WSL's driver store, Tegra's lists); empty = the image's library directory.
     """
 
     name: str
@@ -46,6 +48,7 @@ class DriverLibrary(NamedTuple):
     links: tuple[str, ...]
     capabilities: tuple[str, ...]
     found_by: str
+    directory: str = ""
 
 
 class DeviceNode(NamedTuple):
