@@ -1,28 +1,35 @@
 """The grammar of ``--gpus``, as docker's client reads it (cli opts/gpus.go).
 
-One CSV record of ``key=value`` fields; a bare field is the count. One form more is taken:
-``device=0,2`` without the inner quotes, which docker refuses and everybody types first.
+One CSV record of ``key=value`` fields; a bare field is the count. Two forms more are taken:
+``device=0,2`` without the inner quotes, which docker refuses and everybody types first, and the
+count ``idle:N``, the N least used GPUs that nobody holds.
 """
 
 from typing import NamedTuple
 
 from sampan.errors import UsageError
 
-EXAMPLES = "--gpus all, --gpus 2, --gpus device=0,2, --gpus device=GPU-<uuid>"
+EXAMPLES = (
+    "--gpus all, --gpus 2, --gpus device=0,2, --gpus device=GPU-<uuid>, --gpus device=0:1 (MIG),"
+    " --gpus idle:1"
+)
+_IDLE = "idle:"
 
 
 class GpusOption(NamedTuple):
     """A parsed ``--gpus``.
 
     Attributes:
-        gpu_count: -1 = all; None when devices are named.
+        gpu_count: -1 = all; None when devices are named, or idle ones are wanted.
         devices: identifiers in the user's words.
         capabilities: driver capabilities asked for; empty = not said.
+        idle_count: how many of the least used ones; None when they are not asked for.
     """
 
     gpu_count: int | None
     devices: tuple[str, ...]
     capabilities: tuple[str, ...]
+    idle_count: int | None = None
 
 
 def parse_gpus_option(text: str) -> GpusOption:
@@ -61,17 +68,26 @@ def parse_gpus_option(text: str) -> GpusOption:
     )
     if devices:
         return GpusOption(None, devices, capabilities)
-    return GpusOption(_parse_count(text, said.get("count", "1")), (), capabilities)
+    count = said.get("count", "1").strip()
+    if count.startswith(_IDLE):
+        return GpusOption(None, (), capabilities, _parse_idle(text, count))
+    return GpusOption(_parse_count(text, count), (), capabilities)
+
+
+def _parse_idle(text: str, word: str) -> int:
+    number = word.removeprefix(_IDLE)
+    if not (number.isascii() and number.isdecimal()) or int(number) < 1:
+        raise _refuse(text, f"{word!r} is not idle: and a number of at least 1")
+    return int(number)
 
 
 def _parse_count(text: str, word: str) -> int:
-    word = word.strip()
     if word == "all":
         return -1
     try:
         number = int(word)
     except ValueError:
-        raise _refuse(text, f"{word!r} is neither a number nor 'all'") from None
+        raise _refuse(text, f"{word!r} is neither a number, 'all' nor 'idle:N'") from None
     if number < -1:
         raise _refuse(text, f"{number} is less than -1 (all)")
     return number

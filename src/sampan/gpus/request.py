@@ -2,24 +2,26 @@
 
 Precedence: ``--gpus``, then the user's ``-e NVIDIA_VISIBLE_DEVICES``, then the image's where the
 caller honours it. A plain ``sampan run`` does not: CUDA images say ``all``, and would then demand
-a driver from every machine. Meanings of the values: field note nvidia-container-toolkit, 3.1, 3.2.
+a driver from every machine. Likewise an image alone cannot have MIG configuration, IMEX channels,
+RDMA or other extras: those are asked for by the user's variables. Meanings of the values:
+``variables``.
 """
 
 from collections.abc import Mapping
 
-from sampan.errors import UsageError
 from sampan.gpus.option import parse_gpus_option
-from sampan.model.inventory import CAPABILITIES
+from sampan.gpus.variables import (
+    DRIVER_CAPABILITIES,
+    VISIBLE,
+    asks_for_all_lists,
+    choose_capabilities,
+    is_legacy_image,
+    parse_visible_devices,
+    resolve_extras,
+)
 from sampan.model.request import Request
 
-DEFAULT_CAPABILITIES: tuple[str, ...] = ("compute", "utility")
 NOTHING = Request(False, (), None, (), "")
-
-
-class CapabilityError(UsageError):
-    """A driver capability that does not exist."""
-
-    id = "unknown-capability"
 
 
 def resolve_request(
@@ -28,6 +30,7 @@ def resolve_request(
     image_environment: Mapping[str, str],
     user_environment: Mapping[str, str],
     honour_image: bool = False,
+    privileged: bool = False,
 ) -> Request:
     """Combine what the user and the image say.
 
@@ -35,88 +38,71 @@ def resolve_request(
         gpus_option: text of ``--gpus``; None when not given.
         image_environment: ENV of the image.
         user_environment: ``-e`` and ``--env-file``.
-        honour_image: whether the image's own NVIDIA_VISIBLE_DEVICES asks for GPUs.
+        honour_image: whether the image's own variables ask for GPUs and extras.
+        privileged: whether the user gives the container CAP_SYS_ADMIN.
 
     Raises:
-        UsageError: ``--gpus`` cannot be read.
+        UsageError: ``--gpus`` or a list of channels cannot be read.
         CapabilityError: an unknown capability is asked for.
+        MigRightsError: MIG's configuration or monitoring is asked for without the right to it.
     """
+    both = {**image_environment, **user_environment}
+    wish = _resolve_devices(gpus_option, image_environment, user_environment, honour_image)
+    if not wish.driver:
+        return wish
     legacy = is_legacy_image(image_environment)
-    if gpus_option is not None:
-        option = parse_gpus_option(gpus_option)
-        if option.gpu_count == 0:
-            return NOTHING._replace(source=f"--gpus {gpus_option}")
-        capabilities = _expand(
-            option.capabilities or _said_capabilities(image_environment, user_environment, legacy),
-            f"--gpus {gpus_option}" if option.capabilities else "NVIDIA_DRIVER_CAPABILITIES",
-        )
-        everything = option.gpu_count == -1
-        return Request(
-            driver=True,
-            devices=("all",) if everything else option.devices,
-            gpu_count=None if everything else option.gpu_count,
-            capabilities=capabilities,
-            source=f"--gpus {gpus_option}",
-        )
-    value, source = _visible_devices(image_environment, user_environment, honour_image, legacy)
-    devices = _parse_devices(value) if value is not None else None
-    if devices is None:
-        return NOTHING._replace(source=source)
-    capabilities = _expand(
-        _said_capabilities(image_environment, user_environment, legacy),
-        "NVIDIA_DRIVER_CAPABILITIES",
+    if not wish.capabilities:
+        capabilities = choose_capabilities(both.get(DRIVER_CAPABILITIES), legacy=legacy)
+        wish = wish._replace(capabilities=capabilities)
+    extras = resolve_extras(both if honour_image else user_environment, privileged=privileged)
+    # More of the driver's own files, like a capability: the image may say which.
+    lists = ("jetpack",) if asks_for_all_lists(both) else ()
+    return wish._replace(
+        extras=tuple(sorted((*extras.kinds, *lists))), imex_channels=extras.imex_channels
     )
-    return Request(True, devices, None, capabilities, source)
 
 
-def is_legacy_image(environment: Mapping[str, str]) -> bool:
-    """An image from before NVIDIA_REQUIRE_CUDA: it names its CUDA version only."""
-    return bool(environment.get("CUDA_VERSION")) and not environment.get("NVIDIA_REQUIRE_CUDA")
+def _resolve_devices(
+    gpus_option: str | None,
+    image: Mapping[str, str],
+    user: Mapping[str, str],
+    honour_image: bool,
+) -> Request:
+    """The request without extras; without capabilities unless ``--gpus`` names them."""
+    if gpus_option is not None:
+        return _resolve_option(gpus_option)
+    if VISIBLE in user:
+        value, source = user[VISIBLE], f"-e {VISIBLE}={user[VISIBLE]}"
+    elif not honour_image:
+        return NOTHING
+    elif VISIBLE in image:
+        value, source = image[VISIBLE], f"{VISIBLE}={image[VISIBLE]} (image)"
+    elif is_legacy_image(image):
+        value, source = "all", "CUDA_VERSION (image)"
+    else:
+        return NOTHING
+    visible = parse_visible_devices(value.split(","))
+    return Request(
+        visible.driver, visible.devices, None, (), source, cdi_devices=visible.cdi_devices
+    )
 
 
-def _visible_devices(
-    image: Mapping[str, str], user: Mapping[str, str], honour_image: bool, legacy: bool
-) -> tuple[str | None, str]:
-    name = "NVIDIA_VISIBLE_DEVICES"
-    if name in user:
-        return user[name], f"-e {name}={user[name]}"
-    if not honour_image:
-        return None, ""
-    if name in image:
-        return image[name], f"{name}={image[name]} (image)"
-    return ("all", "CUDA_VERSION (image)") if legacy else (None, "")
-
-
-def _parse_devices(value: str) -> tuple[str, ...] | None:
-    """Identifiers; empty for ``none``; None where nothing at all is to be imported."""
-    items = [item.strip() for item in value.split(",") if item.strip()]
-    if not items or "void" in items:
-        return None
-    for item in items:
-        if item == "all":
-            return ("all",)
-        if item == "none":
-            return ()
-    return tuple(items)
-
-
-def _said_capabilities(
-    image: Mapping[str, str], user: Mapping[str, str], legacy: bool
-) -> tuple[str, ...]:
-    name = "NVIDIA_DRIVER_CAPABILITIES"
-    value = user.get(name, image.get(name))
-    if value is None and legacy:
-        return ("all",)
-    words = tuple(word.strip() for word in (value or "").split(",") if word.strip())
-    return words or DEFAULT_CAPABILITIES
-
-
-def _expand(words: tuple[str, ...], source: str) -> tuple[str, ...]:
-    unknown = [word for word in words if word != "all" and word not in CAPABILITIES]
-    if unknown:
-        raise CapabilityError(
-            f"unknown driver capability {', '.join(map(repr, unknown))}",
-            evidence=f"asked for by {source}",
-            remedy=f"choose from: all, {', '.join(CAPABILITIES)}",
+def _resolve_option(text: str) -> Request:
+    option = parse_gpus_option(text)
+    source = f"--gpus {text}"
+    if option.gpu_count == 0:
+        return NOTHING._replace(source=source)
+    capabilities: tuple[str, ...] = ()
+    if option.capabilities:
+        capabilities = choose_capabilities(
+            ",".join(option.capabilities), legacy=False, source=source
         )
-    return CAPABILITIES if "all" in words else tuple(sorted(set(words)))
+    everything = option.gpu_count == -1
+    return Request(
+        driver=True,
+        devices=("all",) if everything else option.devices,
+        gpu_count=None if everything else option.gpu_count,
+        capabilities=capabilities,
+        source=source,
+        idle_count=option.idle_count,
+    )

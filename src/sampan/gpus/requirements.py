@@ -5,11 +5,11 @@ an alternative demands (AND). A demand is ``cuda``, ``driver``, ``arch`` (versio
 (a word), an operator and a value. Field note nvidia-container-toolkit, section 3.3.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from sampan.errors import SampanError
-from sampan.gpus.request import is_legacy_image
+from sampan.gpus.variables import is_legacy_image, is_number
 from sampan.model.inventory import Gpu, Inventory
 
 TRUE_WORDS = frozenset({"1", "t", "T", "TRUE", "true", "True"})
@@ -21,6 +21,13 @@ OPERATORS: dict[str, Callable[[int], bool]] = {
     ">": lambda order: order > 0,
     "<": lambda order: order < 0,
 }
+DRIVER_BRANCHES: dict[str, int] = {
+    "10.0": 410, "10.1": 418, "10.2": 440, "11.0": 450, "11.1": 455, "11.2": 460, "11.3": 465,
+    "11.4": 470, "11.5": 495, "11.6": 510, "11.7": 515, "11.8": 520, "12.0": 525, "12.1": 530,
+    "12.2": 535, "12.3": 545, "12.4": 550, "12.5": 555, "12.6": 560, "12.7": 565, "12.8": 570,
+    "12.9": 575, "13.0": 580,
+}  # fmt: skip
+"""The first driver branch that has a CUDA version (CUDA toolkit release notes, table of drivers)."""
 
 
 class RequirementError(SampanError):
@@ -48,24 +55,58 @@ def check_requirements(
     Values that the host does not tell (architecture without NVML) count as met.
 
     Raises:
-        RequirementError: all unmet requirements together, with the host's values.
+        RequirementError: all unmet requirements together, with the failing terms, the host's values
+            and what would meet them.
     """
     if environment.get("NVIDIA_DISABLE_REQUIRE", "") in TRUE_WORDS:
         return
     unmet: dict[str, None] = {}
+    failing: dict[Demand, None] = {}
     for name, text in list_requirements(environment):
         alternatives = [parse_alternative(name, part) for part in text.split()]
         for gpu in gpus or (None,):
             host = _host_values(inventory, gpu)
             if alternatives and not any(_meets(demands, host) for demands in alternatives):
                 unmet[_describe(name, alternatives, host, gpu)] = None
+                # The first alternative is the usual one; the others are for old drivers.
+                failing.update((term, None) for term in _failing_terms(alternatives[:1], host))
     if unmet:
         raise RequirementError(
             "the image demands more than this host's driver or GPU has",
             evidence="; ".join(unmet),
-            remedy="update the host's driver, choose an older tag of the image, or try at your own"
-            " risk: -e NVIDIA_DISABLE_REQUIRE=1",
+            remedy="    or: ".join(_remedies(failing)),
         )
+
+
+def _failing_terms(
+    alternatives: Sequence[Sequence[Demand]], host: Mapping[str, str]
+) -> list[Demand]:
+    return [term for terms in alternatives for term in terms if not _meets((term,), host)]
+
+
+def _remedies(failing: Iterable[Demand]) -> list[str]:
+    """What to do, the most lasting first; the last one turns the question off."""
+    remedies: dict[str, None] = {}
+    for term in failing:
+        numbers = term.value.split(".")
+        if term.operator in ("<", "<=", "!="):
+            continue
+        if term.name == "cuda":
+            version = ".".join([*numbers, "0"][:2])
+            branch = DRIVER_BRANCHES.get(version)
+            driver = f"driver {branch} or newer" if branch else "a newer driver"
+            package = f"cuda-compat-{version.replace('.', '-')}"
+            remedies[f"install {driver} on the host (it has CUDA {version})"] = None
+            remedies[f"on a data-centre GPU, an image with the package {package}"] = None
+        elif term.name == "driver" and term.operator != "=":
+            remedies[f"install driver {term.value} or newer on the host"] = None
+        elif term.name in ("arch", "brand"):
+            remedies[f"choose a GPU of {term.name} {term.value}: sampan gpus lists them"] = None
+    return [
+        *remedies,
+        "choose another tag of the image",
+        "try at your own risk: -e NVIDIA_DISABLE_REQUIRE=1",
+    ]
 
 
 def list_requirements(environment: Mapping[str, str]) -> list[tuple[str, str]]:
@@ -77,7 +118,7 @@ def list_requirements(environment: Mapping[str, str]) -> list[tuple[str, str]]:
     ]
     if is_legacy_image(environment):
         numbers = environment["CUDA_VERSION"].split(".")
-        if len(numbers) >= 2 and all(number.isdecimal() for number in numbers[:2]):
+        if len(numbers) >= 2 and all(map(is_number, numbers[:2])):
             found.append(("CUDA_VERSION", f"cuda>={numbers[0]}.{numbers[1]}"))
     return found
 
@@ -101,7 +142,7 @@ def _parse_demand(variable: str, text: str) -> Demand:
             break
         if name == "brand" and operator in ("=", "!="):
             return Demand(name, operator, value)
-        if name != "brand" and value and all(part.isdecimal() for part in value.split(".")):
+        if name != "brand" and all(map(is_number, value.split("."))):
             return Demand(name, operator, value)
         break
     raise RequirementError(
@@ -143,8 +184,8 @@ def _same_brand(host: str, wanted: str) -> bool:
 
 def compare_versions(first: str, second: str) -> int:
     """-1, 0 or 1, number by number; missing numbers are 0 and leading zeros mean nothing."""
-    left = [int(part) for part in first.split(".") if part.isdecimal()]
-    right = [int(part) for part in second.split(".") if part.isdecimal()]
+    left = [int(part) for part in first.split(".") if is_number(part)]
+    right = [int(part) for part in second.split(".") if is_number(part)]
     length = max(len(left), len(right))
     left += [0] * (length - len(left))
     right += [0] * (length - len(right))
@@ -155,8 +196,14 @@ def _describe(
     name: str, alternatives: Sequence[Sequence[Demand]], host: Mapping[str, str], gpu: Gpu | None
 ) -> str:
     wanted = " or ".join(",".join(map(str, demands)) for demands in alternatives)
+    failing = {str(term): None for term in _failing_terms(alternatives, host)}
     used = {demand.name for demands in alternatives for demand in demands}
     has = ", ".join(f"{key} {host[key]}" for key in ("cuda", "driver", "arch", "brand")
                     if key in used and host[key])  # fmt: skip
     where = f"GPU {gpu.nvml_index} has" if gpu else "the host has"
-    return f"{name} wants {wanted}; {where} {has}"
+    unmet = f", of which {', '.join(failing)} fails" if len(failing) < _terms(alternatives) else ""
+    return f"{name} wants {wanted}{unmet}; {where} {has}"
+
+
+def _terms(alternatives: Sequence[Sequence[Demand]]) -> int:
+    return sum(len(demands) for demands in alternatives)

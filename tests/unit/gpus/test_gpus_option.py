@@ -33,7 +33,7 @@ def test_dockers_forms_are_read(text: str, expected: GpusOption) -> None:
 @pytest.mark.parametrize(
     ("text", "why"),
     [
-        ("some", "neither a number nor 'all'"),
+        ("some", "neither a number, 'all' nor"),
         ("", "neither a number"),
         ("-2", "less than -1"),
         ("device=0,count=2", "exclude each other"),
@@ -51,3 +51,17 @@ def test_a_wish_that_cannot_be_read_is_refused_with_the_reason(text: str, why: s
     with pytest.raises(UsageError, match=why) as refusal:
         parse_gpus_option(text)
     assert "--gpus all" in refusal.value.remedy
+
+
+@pytest.mark.parametrize("text", ["idle:2", "count=idle:2", "idle:2,capabilities=compute"])
+def test_idle_ones_are_a_kind_of_count(text: str) -> None:
+    option = parse_gpus_option(text)
+    assert (option.idle_count, option.gpu_count, option.devices) == (2, None, ())
+
+
+@pytest.mark.parametrize(
+    "text", ["idle", "idle:", "idle:0", "idle:-1", "idle:x", "idle:2,device=0"]
+)
+def test_an_unclear_number_of_idle_ones_is_refused(text: str) -> None:
+    with pytest.raises(UsageError):
+        parse_gpus_option(text)

@@ -2,7 +2,8 @@
 
 import pytest
 
-from sampan.gpus.request import CapabilityError, resolve_request
+from sampan.gpus.request import resolve_request
+from sampan.gpus.variables import CapabilityError, ImexChannelError, MigRightsError
 from sampan.model.inventory import CAPABILITIES
 from sampan.model.request import Request
 
@@ -108,3 +109,85 @@ def test_an_unknown_capability_is_refused_with_the_known_ones() -> None:
         resolve("all", user={"NVIDIA_DRIVER_CAPABILITIES": "compute,teleport"})
     assert "compute" in refusal.value.remedy
     assert "NVIDIA_DRIVER_CAPABILITIES" in refusal.value.evidence
+
+
+def test_idle_gpus_are_counted_until_they_are_leased() -> None:
+    request = resolve("idle:2,capabilities=utility")
+    assert (request.idle_count, request.gpu_count, request.devices) == (2, None, ())
+    assert request.capabilities == ("utility",)
+
+
+GATES = [
+    ("NVIDIA_GDS", "gds"),
+    ("NVIDIA_MOFED", "mofed"),
+    ("NVIDIA_GDRCOPY", "gdrcopy"),
+    ("NVIDIA_NVSWITCH", "nvswitch"),
+]
+
+
+@pytest.mark.parametrize(("variable", "extra"), GATES)
+def test_an_extra_is_asked_for_by_the_word_enabled(variable: str, extra: str) -> None:
+    assert resolve("all", user={variable: "enabled"}).extras == (extra,)
+    assert resolve("all", user={variable: "1"}).extras == ()
+    assert not resolve(user={variable: "enabled"}).driver
+
+
+@pytest.mark.parametrize(("variable", "extra"), GATES)
+def test_an_image_alone_gets_no_extras(variable: str, extra: str) -> None:
+    image = {variable: "enabled", "NVIDIA_IMEX_CHANNELS": "0"}
+    assert resolve("all", image).extras == ()
+    assert resolve("all", image).imex_channels == ()
+    honoured = {**image, "NVIDIA_VISIBLE_DEVICES": "all"}
+    assert resolve(image=honoured, honour_image=True).extras == (extra,)
+
+
+def test_an_image_cannot_ask_for_mig_configuration() -> None:
+    assert resolve("all", {"NVIDIA_MIG_CONFIG_DEVICES": "all"}).extras == ()
+
+
+@pytest.mark.parametrize(
+    ("variable", "extra"),
+    [
+        ("NVIDIA_MIG_CONFIG_DEVICES", "mig-config"),
+        ("NVIDIA_MIG_MONITOR_DEVICES", "mig-monitor"),
+    ],
+)
+def test_mig_configuration_and_monitoring_are_for_all_and_the_privileged(
+    variable: str, extra: str
+) -> None:
+    def ask(value: str, *, privileged: bool = True) -> Request:
+        return resolve_request(
+            gpus_option="all",
+            image_environment={},
+            user_environment={variable: value},
+            privileged=privileged,
+        )
+
+    assert ask("all").extras == (extra,)
+    assert ask("").extras == ()
+    with pytest.raises(MigRightsError, match="cannot be given"):
+        ask("0")
+    with pytest.raises(MigRightsError, match="privileged") as refusal:
+        ask("all", privileged=False)
+    assert "--cap-add SYS_ADMIN" in refusal.value.remedy
+
+
+def test_imex_channels_are_numbers_and_all_means_none() -> None:
+    assert resolve("all", user={"NVIDIA_IMEX_CHANNELS": "0, 7,7,all"}).imex_channels == (0, 7)
+    for word in ("x", "-1", "1048576", "9" * 5000):
+        with pytest.raises(ImexChannelError, match="no IMEX channel"):
+            resolve("all", user={"NVIDIA_IMEX_CHANNELS": word})
+
+
+def test_cdi_names_are_kept_apart_from_our_own_gpus() -> None:
+    only = resolve(user={"NVIDIA_VISIBLE_DEVICES": "vendor.com/class=a,nvidia.com/gpu=0"})
+    assert (only.driver, only.cdi_devices) == (False, ("vendor.com/class=a", "nvidia.com/gpu=0"))
+    both = resolve(user={"NVIDIA_VISIBLE_DEVICES": "vendor.com/class=a,1"})
+    assert (both.devices, both.cdi_devices) == (("1",), ("vendor.com/class=a",))
+    automatic = resolve(user={"NVIDIA_VISIBLE_DEVICES": "runtime.nvidia.com/gpu=1"})
+    assert (automatic.driver, automatic.devices) == (True, ("1",))
+
+
+def test_a_tegra_image_may_ask_for_every_list() -> None:
+    assert resolve("all", {"NVIDIA_REQUIRE_JETPACK": "csv-mounts=all"}).extras == ("jetpack",)
+    assert resolve("all", {"NVIDIA_REQUIRE_JETPACK": "csv-mounts=base"}).extras == ()

@@ -102,3 +102,29 @@ def test_versions_compare_number_by_number(left: list[int], right: list[int]) ->
     width = max(len(left), len(right))
     first, second = left + [0] * (width - len(left)), right + [0] * (width - len(right))
     assert compare_versions(text(left), text(right)) == (first > second) - (first < second)
+
+
+def test_the_failing_term_and_what_would_meet_it_are_named() -> None:
+    with pytest.raises(RequirementError) as refusal:
+        check({"NVIDIA_REQUIRE_CUDA": CUDA_12_4}, make_host("470.1", "11.4"), make_gpu())
+    assert "cuda>=12.4" in refusal.value.evidence.partition("of which")[2]
+    assert "driver 550 or newer" in refusal.value.remedy
+    assert "cuda-compat-12-4" in refusal.value.remedy
+    assert "brand" not in refusal.value.remedy
+
+
+def test_a_gpu_too_old_is_answered_with_another_gpu() -> None:
+    with pytest.raises(RequirementError) as refusal:
+        check({"NVIDIA_REQUIRE_ARCH": "arch>=10.0"}, make_host(), make_gpu())
+    assert "choose a GPU of arch 10.0" in refusal.value.remedy
+
+
+def test_jetpack_is_no_requirement() -> None:
+    check({"NVIDIA_REQUIRE_JETPACK": "csv-mounts=all"}, make_host(), make_gpu())
+
+
+@pytest.mark.parametrize("number", ["9" * 5000, "١٢.٤"])
+def test_a_number_nobody_can_read_is_refused_not_computed(number: str) -> None:
+    with pytest.raises(RequirementError, match="cannot be read"):
+        check({"NVIDIA_REQUIRE_CUDA": f"cuda>={number}"}, make_host(), make_gpu())
+    check({"CUDA_VERSION": f"{number}.0"}, make_host(), make_gpu())

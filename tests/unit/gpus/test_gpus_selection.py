@@ -3,7 +3,7 @@
 import pytest
 
 from sampan.gpus.selection import GpuSelectionError, MigSelectionError, select_gpus
-from sampan.model.inventory import Gpu, Inventory
+from sampan.model.inventory import Gpu, Inventory, MigDevice
 from sampan.model.request import Request
 
 
@@ -73,14 +73,71 @@ def test_all_of_no_gpu_is_refused_with_the_inventorys_warnings() -> None:
     assert "its node is missing" in refusal.value.evidence
 
 
-def test_a_gpu_in_mig_mode_is_not_addressable_as_a_whole() -> None:
-    host = make_inventory(make_gpu(0, mig=True), make_gpu(1))
-    assert [gpu.nvml_index for gpu in select_gpus(wish("all"), host)] == [1]
-    with pytest.raises(MigSelectionError, match="MIG mode"):
-        select_gpus(wish("0"), host)
+def make_mig(number: int, *positions: int) -> Gpu:
+    """A GPU in MIG mode; ids of the instances differ from the positions."""
+    devices = tuple(
+        MigDevice(
+            place, f"MIG-{number}-{place}", place + 7, 0, "1g.10gb", 1 << 33, (), ()
+        )
+        for place in positions
+    )  # fmt: skip
+    return make_gpu(number, mig=True)._replace(mig_devices=devices)
 
 
-@pytest.mark.parametrize("device", ["MIG-1234", "mig-1234", "0:1"])
-def test_mig_devices_are_refused_by_that_name(device: str) -> None:
-    with pytest.raises(MigSelectionError, match="MIG device"):
-        select_gpus(wish(device), HOST)
+MIG_HOST = make_inventory(make_mig(0, 0, 1, 2), make_gpu(1), make_mig(2))
+
+
+def chosen(*words: str, gpu_count: int | None = None) -> list[str]:
+    return [
+        name
+        for gpu in select_gpus(wish(*words, gpu_count=gpu_count), MIG_HOST)
+        for name in ([device.uuid for device in gpu.mig_devices] or [gpu.uuid])
+    ]
+
+
+def test_all_is_every_whole_gpu_and_every_mig_device() -> None:
+    assert chosen("all") == ["MIG-0-0", "MIG-0-1", "MIG-0-2", "GPU-aaaa-1"]
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (("0:1",), ["MIG-0-1"]),
+        (("MIG-0-2",), ["MIG-0-2"]),
+        (("mig-0-2", "0:0"), ["MIG-0-0", "MIG-0-2"]),
+        (("MIG-GPU-aaaa-0/8/0",), ["MIG-0-1"]),
+        (("1", "0:2"), ["MIG-0-2", "GPU-aaaa-1"]),
+    ],
+)
+def test_mig_devices_are_found_by_any_of_their_names(
+    words: tuple[str, ...], expected: list[str]
+) -> None:
+    assert chosen(*words) == expected
+
+
+def test_a_count_takes_whole_gpus_only() -> None:
+    assert chosen(gpu_count=1) == ["GPU-aaaa-1"]
+    with pytest.raises(MigSelectionError, match="MIG mode does not count") as refusal:
+        chosen(gpu_count=2)
+    assert "--gpus device=0:0" in refusal.value.remedy
+
+
+@pytest.mark.parametrize("word", ["0", "GPU-aaaa-0", "00:00.0"])
+def test_a_gpu_in_mig_mode_is_not_addressable_as_a_whole(word: str) -> None:
+    with pytest.raises(MigSelectionError, match="MIG mode") as refusal:
+        chosen(word)
+    assert "device=0:0,0:1,0:2" in refusal.value.remedy
+    assert "0:1 = MIG 1g.10gb MIG-0-1" in refusal.value.evidence
+
+
+@pytest.mark.parametrize("word", ["MIG-1234", "mig-1234", "0:3", "1:0", "MIG-GPU-aaaa-0/9/9"])
+def test_an_unknown_mig_device_is_answered_with_those_there_are(word: str) -> None:
+    with pytest.raises(MigSelectionError, match="no MIG device") as refusal:
+        chosen(word)
+    assert "MIG-0-0" in refusal.value.evidence
+
+
+def test_all_of_a_host_without_mig_devices_is_refused() -> None:
+    with pytest.raises(GpuSelectionError, match="no GPU can be had") as refusal:
+        select_gpus(wish("all"), make_inventory(make_mig(0)))
+    assert "without MIG devices" in refusal.value.evidence
