@@ -8,16 +8,17 @@ from typing import BinaryIO
 
 
 @contextlib.contextmanager
-def atomic_file(target: Path, mode: int = 0o644) -> Iterator[BinaryIO]:
+def atomic_file(target: Path, mode: int = 0o644, suffix: str = "") -> Iterator[BinaryIO]:
     """Give a binary file opened for reading and writing that becomes ``target`` at a clean exit.
 
     The temporary name starts with ``.tmp-`` in the target's own directory, so that a crash leaves
-    only a name that ``sweep_temporaries`` knows. On an exception nothing remains.
+    only a name that ``sweep_temporaries`` knows. It ends with the target's name and ``suffix``, for
+    directories where others read every file of some ending. On an exception nothing remains.
 
     Raises:
         OSError: the directory is not writable, the disk is full.
     """
-    temporary = temporary_beside(target)
+    temporary = temporary_beside(target, suffix)
     descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
     try:
         with os.fdopen(descriptor, "w+b") as stream:
@@ -33,15 +34,15 @@ def atomic_file(target: Path, mode: int = 0o644) -> Iterator[BinaryIO]:
         raise
 
 
-def write_atomic(target: Path, content: bytes, mode: int = 0o644) -> None:
+def write_atomic(target: Path, content: bytes, mode: int = 0o644, *, suffix: str = "") -> None:
     """Replace ``target`` by ``content`` so that a reader sees the old or the new, never a part."""
-    with atomic_file(target, mode) as stream:
+    with atomic_file(target, mode, suffix) as stream:
         stream.write(content)
 
 
-def temporary_beside(target: Path) -> Path:
+def temporary_beside(target: Path, suffix: str = "") -> Path:
     """A name in ``target``'s directory, unique to this process, known to the sweep."""
-    return target.parent / f".tmp-{os.getpid()}-{os.urandom(6).hex()}-{target.name[:64]}"
+    return target.parent / f".tmp-{os.getpid()}-{os.urandom(6).hex()}-{target.name[:64]}{suffix}"
 
 
 def sync_directory(directory: Path) -> None:
