@@ -31,7 +31,7 @@ plan = ImportPlan(
     additional_gids=(44,),
 )
 plan = plan._replace(mounts=(plan.mounts[0]._replace(host_path=sys.argv[1]),))
-prepare._plan_driver = lambda *_: (plan, ("GPU-1",))
+prepare._plan_driver = lambda *_: (plan, ("GPU-1",), ())
 script = (
     "cat /etc/ld.so.cache; echo; cat /proc/version;"
     "readlink /usr/lib/libdriver.so.1; readlink /usr/lib/new/deep.so;"

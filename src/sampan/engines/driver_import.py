@@ -4,8 +4,10 @@ The rooms driver, gpus and injection do not know each other; every engine and ``
 join them here, in one order, so that all refuse the same things with the same words.
 """
 
-from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
 from sampan.gpus.request import resolve_request
 from sampan.model.facts import ImageFacts
@@ -13,18 +15,24 @@ from sampan.model.inventory import Gpu, Inventory
 from sampan.model.plan import ImportPlan
 from sampan.model.request import Request
 
+if TYPE_CHECKING:
+    from sampan.engines.leases import Lease
+    from sampan.gpus.idle import Candidate
+
 
 class DriverImport(NamedTuple):
     """What a container gets of the host's driver; without a wish the plan is empty.
 
     Attributes:
         inventory: None when the host was not looked at, because nothing is wanted.
+        leases: of idle GPUs; they end with this process unless somebody keeps them.
     """
 
     request: Request
     inventory: Inventory | None
     gpus: tuple[Gpu, ...]
     plan: ImportPlan
+    leases: tuple[Lease, ...] = ()
 
 
 def prepare_import(
@@ -32,7 +40,9 @@ def prepare_import(
     gpus_option: str | None,
     image_environment: Mapping[str, str],
     user_environment: Mapping[str, str],
-    facts: ImageFacts,
+    facts: ImageFacts | None,
+    privileged: bool = False,
+    lease_for: str | None = None,
     find_inventory: Callable[[], Inventory] | None = None,
 ) -> DriverImport:
     """Plan the driver import of one container.
@@ -41,7 +51,10 @@ def prepare_import(
         gpus_option: text of ``--gpus``; None when not given.
         image_environment: ENV of the image.
         user_environment: ``-e`` and ``--env-file``.
-        facts: of the image.
+        facts: of the image; None = an image that nobody has seen.
+        privileged: whether the user gives the container CAP_SYS_ADMIN.
+        lease_for: id of the container that idle GPUs are leased for; None = say which they would
+            be, and lease none.
         find_inventory: where the inventory comes from; None = the host's, cached.
 
     Raises:
@@ -52,14 +65,20 @@ def prepare_import(
         gpus_option=gpus_option,
         image_environment=image_environment,
         user_environment=user_environment,
+        privileged=privileged,
+        lease_for=lease_for,
         find_inventory=find_inventory,
     )
     if checked.inventory is None:
         return checked
     from sampan.injection.plan import plan_import
 
+    if facts is None:
+        from sampan.injection.neutral import neutral_facts
+
+        facts = neutral_facts(checked.inventory)
     plan = plan_import(checked.inventory, checked.request, facts, checked.gpus)
-    return checked._replace(plan=plan)
+    return checked._replace(plan=plan._replace(warnings=checked.plan.warnings + plan.warnings))
 
 
 def check_driver(
@@ -67,6 +86,8 @@ def check_driver(
     gpus_option: str | None,
     image_environment: Mapping[str, str],
     user_environment: Mapping[str, str],
+    privileged: bool = False,
+    lease_for: str | None = None,
     find_inventory: Callable[[], Inventory] | None = None,
 ) -> DriverImport:
     """As ``prepare_import`` up to the plan, which stays empty: for images whose files are not here.
@@ -78,6 +99,7 @@ def check_driver(
         gpus_option=gpus_option,
         image_environment=image_environment,
         user_environment=user_environment,
+        privileged=privileged,
     )
     if not request.driver:
         return DriverImport(request, None, (), ImportPlan())
@@ -91,6 +113,60 @@ def check_driver(
         find_inventory = current_inventory
     inventory = find_inventory()
     require_driver(inventory, wanted_by=request.source)
+    leases: tuple[Lease, ...] = ()
+    plan = ImportPlan()
+    if request.idle_count is not None:
+        names, leases, warnings = _take_idle(request, request.idle_count, inventory, lease_for)
+        request = request._replace(devices=names)
+        plan = ImportPlan(warnings=warnings)
     gpus = select_gpus(request, inventory)
     check_requirements({**image_environment, **user_environment}, inventory, gpus)
-    return DriverImport(request, inventory, gpus, ImportPlan())
+    return DriverImport(request, inventory, gpus, plan, leases)
+
+
+def _take_idle(
+    request: Request, wanted: int, inventory: Inventory, lease_for: str | None
+) -> tuple[tuple[str, ...], tuple[Lease, ...], tuple[str, ...]]:
+    """Names of the least used GPUs, their leases, and what the user should know of them."""
+    from sampan.driver.nvml import NvmlError
+    from sampan.driver.usage import read_usage
+    from sampan.engines.leases import choose_unleased, lease_idle
+    from sampan.gpus.idle import rank_candidates
+
+    warnings: list[str] = []
+    try:
+        usage = read_usage(inventory)
+    except NvmlError as error:
+        usage = ()
+        warnings.append(
+            f"which GPUs are idle is unknown ({error.cause}): the first free ones count"
+        )
+    candidates = rank_candidates(inventory, usage, wanted=wanted, source=request.source)
+    leases: tuple[Lease, ...] = ()
+    if lease_for is None:
+        names = choose_unleased(candidates, wanted, source=request.source)
+    else:
+        leases = lease_idle(candidates, wanted, container_id=lease_for, source=request.source)
+        names = tuple(lease.gpu for lease in leases)
+    warnings += _warn_of_use(candidates, names)
+    return names, leases, tuple(warnings)
+
+
+def _warn_of_use(candidates: Sequence[Candidate], names: Sequence[str]) -> list[str]:
+    return [
+        f"GPU {candidate.label} is the least used, but not idle: {candidate.usage}"
+        for candidate in candidates
+        if candidate.name in names and candidate.busy
+    ]
+
+
+def name_devices(gpus: Sequence[Gpu]) -> tuple[str, ...]:
+    """What was selected, as the container's record and variables name it: UUIDs where known."""
+    names = []
+    for gpu in gpus:
+        if not gpu.mig_enabled:
+            names.append(gpu.uuid or gpu.pci_bus_id)
+        names += [
+            device.uuid or f"{gpu.nvml_index}:{device.position}" for device in gpu.mig_devices
+        ]
+    return tuple(names)

@@ -7,10 +7,11 @@ is made. On the start path.
 import json
 import os
 import time
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from sampan.engines.native import state, trace
 from sampan.engines.native.bundle import Bundle, HostAbilities, build_config
+from sampan.engines.native.capabilities import NAMES as CAPABILITIES
 from sampan.engines.native.capabilities import choose_capabilities
 from sampan.engines.native.cgroup_choice import CgroupChoice, choose_cgroups
 from sampan.engines.native.filesystems import anonymous_volumes
@@ -39,6 +40,9 @@ from sampan.model.facts import ImageFacts
 from sampan.model.image import ImageConfig, Platform
 from sampan.model.plan import ImportPlan, PlannedFile
 
+if TYPE_CHECKING:
+    from sampan.engines.leases import Lease
+
 _MOUNT_SETATTR = (5, 12)
 _VISIBLE = "NVIDIA_VISIBLE_DEVICES"
 _GO_ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
@@ -59,13 +63,14 @@ class InitMissingError(SampanError):
 class Prepared(NamedTuple):
     """A container ready to be entered and started; ``warnings`` are for the user.
 
-    Of ``ports`` each has its host port.
+    Of ``ports`` each has its host port. ``leases`` of GPUs end when nobody holds them any more.
     """
 
     launch: Launch
     record: state.ContainerRecord
     warnings: tuple[str, ...]
     ports: tuple[PublishedPort, ...] = ()
+    leases: "tuple[Lease, ...]" = ()
 
 
 class _Chosen(NamedTuple):
@@ -90,6 +95,7 @@ class _Chosen(NamedTuple):
     files: tuple[PlannedFile, ...]
     cgroup: CgroupChoice
     upper: str
+    leases: "tuple[Lease, ...]"
 
     @property
     def crun_root(self) -> str:
@@ -113,7 +119,7 @@ def prepare(spec: ContainerSpec) -> Prepared:
         ports=published, cgroup=":".join(cgroup.directories), warnings=warnings
     )
     trace.mark("decisions")
-    return Prepared(launch, record, warnings, ports)
+    return Prepared(launch, record, warnings, ports, chosen.leases)
 
 
 def _choose(spec: ContainerSpec) -> tuple[_Chosen, tuple[str, ...]]:
@@ -123,10 +129,10 @@ def _choose(spec: ContainerSpec) -> tuple[_Chosen, tuple[str, ...]]:
     facts = load_facts(read_document(stored.facts_path))
     warnings = _check_platform(spec, image.platform)
     trace.mark("image, facts")
-    plan, gpus = _plan_driver(spec, image, facts)
+    container_id = state.new_id()
+    plan, gpus, leases = _plan_driver(spec, image, facts, container_id)
     trace.mark("driver import")
     host = look_at_host()
-    container_id = state.new_id()
     maps, *helpers = (None, "", "") if host.rootful else plan_user_namespace()
     offset, length = locate_system_partition(stored.sif_path)
     ways = plan_image_ways(stored, offset, rootful=host.rootful, maps=maps)
@@ -161,25 +167,35 @@ def _choose(spec: ContainerSpec) -> tuple[_Chosen, tuple[str, ...]]:
         ),
         cgroup=choose_cgroups(spec, host, runtime, container_id),
         upper=plan_writable_directory(container_id, rootful=host.rootful, linux=host.linux),
+        leases=leases,
     )
     return chosen, warnings + plan.warnings
 
 
 def _plan_driver(
-    spec: ContainerSpec, image: ImageConfig, facts: ImageFacts
-) -> tuple[ImportPlan, tuple[str, ...]]:
+    spec: ContainerSpec, image: ImageConfig, facts: ImageFacts, container_id: str
+) -> "tuple[ImportPlan, tuple[str, ...], tuple[Lease, ...]]":
+    """The plan, the names of the GPUs, the leases of those that were wanted idle."""
     if spec.gpus is None and not any(name == _VISIBLE for name, _ in spec.environment):
         # Nobody else asks for GPUs (an image's own variables do not), and looking costs 5 ms.
-        return ImportPlan(), ()
-    from sampan.engines.driver_import import prepare_import
+        return ImportPlan(), (), ()
+    from sampan.engines.driver_import import name_devices, prepare_import
 
     driver = prepare_import(
         gpus_option=spec.gpus,
         image_environment=dict(line.split("=", 1) for line in image.environment if "=" in line),
         user_environment=dict(spec.environment),
         facts=facts,
+        privileged=_is_privileged(spec),
+        lease_for=container_id,
     )
-    return driver.plan, tuple(gpu.uuid for gpu in driver.gpus)
+    return driver.plan, name_devices(driver.gpus), driver.leases
+
+
+def _is_privileged(spec: ContainerSpec) -> bool:
+    """Whether the user gives the container what MIG's configuration asks for."""
+    everything = frozenset(CAPABILITIES)
+    return "SYS_ADMIN" in choose_capabilities(spec.cap_add, spec.cap_drop, everything)[0]
 
 
 def _build_bundle(spec: ContainerSpec, chosen: _Chosen) -> tuple[Bundle, tuple[str, ...]]:

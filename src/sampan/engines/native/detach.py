@@ -169,6 +169,10 @@ def _become_watcher(prepared: Prepared, conmon: str, told: int) -> NoReturn:
             os.dup2(null, descriptor)
         os.close(null)
         try:
+            if prepared.leases:
+                from sampan.engines.leases import take_over
+
+                prepared = prepared._replace(leases=take_over(prepared.leases))
             running = _start(prepared, conmon)
         except SampanError as error:
             content = (error.id, error.exit_code, error.cause, error.evidence, error.remedy)
