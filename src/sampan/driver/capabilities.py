@@ -5,8 +5,10 @@ Implied capabilities (video needs compute, display needs graphics) are the plan'
 """
 
 COMPUTE, GRAPHICS, VIDEO = ("compute",), ("graphics",), ("video",)
-UTILITY, NGX, DISPLAY = ("utility",), ("ngx",), ("display",)
+UTILITY, NGX, DISPLAY, COMPAT32 = ("utility",), ("ngx",), ("display",), ("compat32",)
 BOTH = ("compute", "graphics")
+EVERY = ("compute", "display", "graphics", "ngx", "utility", "video")
+"""Whatever is asked for: parts of platforms whose files NVIDIA does not split by capability."""
 
 LIBRARIES: dict[str, tuple[str, ...]] = {
     "libcuda": COMPUTE,
@@ -45,7 +47,8 @@ LIBRARIES: dict[str, tuple[str, ...]] = {
     "libnvidia-vksc-core": GRAPHICS,
     "libnvidia-vulkan-producer": GRAPHICS,
     "libnvoptix": GRAPHICS,
-    "libnvidia-wayland-client": DISPLAY,
+    "libnvidia-wfb": DISPLAY,
+    "libnvcuextend": COMPUTE,
     "libnvidia-ngx": NGX,
     "libnvcuvid": VIDEO,
     "libnvidia-encode": VIDEO,
@@ -65,17 +68,18 @@ of those that CUDA or OpenGL load, so it goes wherever either goes."""
 
 OWN_VERSION: frozenset[str] = frozenset({
     "libnvidia-api", "libnvidia-egl-gbm", "libnvidia-egl-wayland", "libnvidia-egl-wayland2",
-    "libnvidia-egl-xcb", "libnvidia-egl-xlib", "libnvidia-nvvm70", "libnvidia-vulkan-producer",
-    "libnvsdm",
+    "libnvidia-egl-xcb", "libnvidia-egl-xlib", "libnvidia-nvvm", "libnvidia-nvvm70",
+    "libnvidia-vulkan-producer", "libnvsdm",
 })  # fmt: skip
-"""Stems of driver libraries whose file names carry a version of their own."""
+"""Stems of driver libraries whose file names may carry a version of their own."""
 
 NEVER: frozenset[str] = frozenset({
-    "libEGL", "libGL", "libGLESv1_CM", "libGLESv2", "libGLX", "libGLdispatch", "libOpenGL",
-    "libOpenCL", "libnvidia-container", "libnvidia-container-go", "libnvidia-gtk2",
-    "libnvidia-gtk3",
+    "libEGL", "libGL", "libGLESv1_CM", "libGLESv2", "libGLX", "libGLX_indirect", "libGLdispatch",
+    "libOpenGL", "libOpenCL", "libnvidia-container", "libnvidia-container-go", "libnvidia-gtk2",
+    "libnvidia-gtk3", "libnvidia-wayland-client", "libglx", "libglxserver_nvidia",
 })  # fmt: skip
-"""Vendor-neutral loaders, which are the image's, and companions no container needs."""
+"""Vendor-neutral loaders, which are the image's, companions that no container needs, and X.Org's
+modules (``xorg.py``); the reasons are in ``leftout.RULES``."""
 
 BINARIES: dict[str, tuple[str, ...]] = {
     "nvidia-smi": UTILITY,
@@ -86,31 +90,42 @@ BINARIES: dict[str, tuple[str, ...]] = {
     "nvidia-imex-ctl": UTILITY,
     "nvidia-cuda-mps-control": COMPUTE,
     "nvidia-cuda-mps-server": COMPUTE,
+    "nvidia-xconfig": DISPLAY,
 }
 
 CONFIGURATIONS: dict[str, tuple[str, ...]] = {
     "OpenCL/vendors/nvidia.icd": COMPUTE,
+    "X11/xorg.conf.d/10-nvidia.conf": DISPLAY,
+    "X11/xorg.conf.d/10-nvidia-drm-outputclass.conf": DISPLAY,
+    "X11/xorg.conf.d/nvidia-drm-outputclass.conf": DISPLAY,
     "egl/egl_external_platform.d/09_nvidia_wayland2.json": GRAPHICS,
     "egl/egl_external_platform.d/10_nvidia_wayland.json": GRAPHICS,
     "egl/egl_external_platform.d/15_nvidia_gbm.json": GRAPHICS,
     "egl/egl_external_platform.d/20_nvidia_xcb.json": GRAPHICS,
     "egl/egl_external_platform.d/20_nvidia_xlib.json": GRAPHICS,
     "glvnd/egl_vendor.d/10_nvidia.json": GRAPHICS,
+    "nvidia/nvidia-application-profiles-rc": GRAPHICS,
+    "nvidia/nvidia-application-profiles-{version}-rc": GRAPHICS,
     "nvidia/nvoptix.bin": GRAPHICS,
     "vulkan/icd.d/nvidia_icd.aarch64.json": GRAPHICS,
+    "vulkan/icd.d/nvidia_icd.i686.json": COMPAT32,
     "vulkan/icd.d/nvidia_icd.json": GRAPHICS,
     "vulkan/icd.d/nvidia_icd.x86_64.json": GRAPHICS,
     "vulkan/icd.d/nvidia_layers.json": GRAPHICS,
     "vulkan/implicit_layer.d/nvidia_layers.json": GRAPHICS,
+    "vulkansc/icd.d/nvidia_icd.aarch64.json": GRAPHICS,
+    "vulkansc/icd.d/nvidia_icd.json": GRAPHICS,
+    "vulkansc/icd.d/nvidia_icd.x86_64.json": GRAPHICS,
+    "vulkansc/icd.d/nvidia_icd_vksc.json": GRAPHICS,
 }
-"""Path below ``/etc`` or a ``share`` directory."""
+"""Path below ``/etc`` or a ``share`` directory; ``{version}`` is the driver's."""
 
 SOCKETS: dict[str, tuple[str, ...]] = {
     "/run/nvidia-persistenced/socket": UTILITY,
     "/run/nvidia-fabricmanager/socket": UTILITY,
     "/tmp/nvidia-mps": COMPUTE,
 }
-"""Path below the driver root; the MPS one is the directory of the control daemon's pipes."""
+"""Path in the container; the MPS one is the directory of the control daemon's pipes."""
 
 CUDA_BY_BRANCH: dict[int, str] = {
     418: "10.1", 440: "10.2", 450: "11.0", 455: "11.1", 460: "11.2", 465: "11.3", 470: "11.4",

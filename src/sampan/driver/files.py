@@ -4,45 +4,39 @@ import os
 import stat
 from collections.abc import Sequence
 
+from sampan.driver.bounded import list_names, read_regular
 from sampan.driver.capabilities import BINARIES, CONFIGURATIONS, SOCKETS
+from sampan.driver.places import (
+    ETC_DIRECTORIES,
+    FIRMWARE_DIRECTORIES,
+    MPS_DIRECTORY,
+    PROGRAM_DIRECTORIES,
+    SHARE_DIRECTORIES,
+    SOCKET_DIRECTORIES,
+)
 from sampan.driver.procfs import read_text
 from sampan.driver.roots import Root
 from sampan.model.inventory import DriverFile
 
-PROGRAM_DIRECTORIES: tuple[str, ...] = (
-    "/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin",
-    "/usr/lib/nvidia/current", "/run/nvidia/bin",
-)  # fmt: skip
-SHARE_DIRECTORIES: tuple[str, ...] = ("/usr/local/share", "/usr/share")
-FIRMWARE_DIRECTORIES: tuple[str, ...] = (
-    "/lib/firmware/updates", "/lib/firmware", "/usr/lib/firmware/updates", "/usr/lib/firmware",
-)  # fmt: skip
+MAXIMUM_DESCRIPTION_BYTES = 64 * 1024
 
 
-def list_prefixes(library_directories: Sequence[str]) -> tuple[str, ...]:
-    """Installation prefixes beside the library directories, e.g. ``/usr/local/nvidia``.
-
-    A driver that was not unpacked over ``/usr`` keeps ``bin``, ``share`` and ``firmware`` there.
-    """
-    prefixes: dict[str, None] = {}
-    for directory in library_directories:
-        head, _, tail = directory.rpartition("/")
-        if tail in ("lib", "lib64") and head not in ("/usr", "/usr/lib"):
-            prefixes[head] = None
-    return tuple(prefixes)
-
-
-def find_binaries(root: Root, prefixes: Sequence[str]) -> tuple[DriverFile, ...]:
+def find_binaries(root: Root, homes: Sequence[str]) -> tuple[DriverFile, ...]:
     """The driver's programs, each the first of its name that is an ELF executable.
 
     A script of that name is a wrapper around the program (seen on an H200 host whose driver lies in
-    ``/usr/local/nvidia``); in a container it would look for what is not there.
+    ``/usr/local/nvidia``); in a container it would look for what is not there. NixOS keeps a copy
+    with the usual program interpreter beside its own.
     """
-    places = (*PROGRAM_DIRECTORIES, *(f"{prefix}/bin" for prefix in prefixes))
+    own = [place for home in homes for place in (f"{home}/bin", home)]
+    places = (*own, *PROGRAM_DIRECTORIES)
     found = []
     for name, capabilities in BINARIES.items():
         for place in places:
-            host_path = root.host_path(root.resolve(f"{place}/{name}"))
+            inner = root.resolve(f"{place}/{name}")
+            original = root.resolve(f"{inner.rpartition('/')[0]}/../origBin/{name}")
+            inner = original if _is_program(root.host_path(original)) else inner
+            host_path = root.host_path(inner)
             if _is_program(host_path):
                 found.append(
                     DriverFile(name, host_path, capabilities, root.host_path(place), "/usr/bin")
@@ -52,83 +46,164 @@ def find_binaries(root: Root, prefixes: Sequence[str]) -> tuple[DriverFile, ...]
 
 
 def find_configurations(
-    root: Root, prefixes: Sequence[str], library_directories: Sequence[str]
+    root: Root,
+    version: str,
+    homes: Sequence[str],
+    library_directories: Sequence[str],
+    search_paths: Sequence[str] = (),
 ) -> tuple[DriverFile, ...]:
-    """ICD files and profiles; ``/etc`` counts before the share directories, as for the loaders."""
-    shares = (*SHARE_DIRECTORIES, *(f"{prefix}/share" for prefix in prefixes))
-    places = [("/etc", "/etc"), *((share, "/usr/share") for share in shares)]
+    """ICD files and profiles; ``/etc`` counts before the share directories, as for the loaders.
+
+    Args:
+        root: the driver root.
+        version: the driver's, part of the application profiles' names.
+        homes: of ``places.list_homes``.
+        library_directories: Debian keeps nvoptix.bin there.
+        search_paths: further inner share directories, looked into last, e.g. those of XDG_DATA_DIRS.
+    """
+    places = [(place, "/etc") for place in ETC_DIRECTORIES]
+    places += [(share, "/usr/share") for share in SHARE_DIRECTORIES]
+    for home in homes:
+        places += [(f"{home}/etc", "/etc"), (f"{home.removesuffix('/usr')}/etc", "/etc")]
+        places += [(f"{home}/share", "/usr/share"), (home, "/usr/share")]
+    places += [(path, "/usr/share") for path in search_paths]
+    # Debian's own alternatives link it from there, when the server uses this driver.
+    debian = [home.replace("/usr/lib", "/etc", 1) for home in homes] + ["/etc/nvidia"]
     found = []
-    for name, capabilities in CONFIGURATIONS.items():
+    for pattern, capabilities in CONFIGURATIONS.items():
+        name = pattern.replace("{version}", version)
         subdirectory, _, base = name.rpartition("/")
         candidates = [(f"{place}/{subdirectory}", f"{to}/{subdirectory}") for place, to in places]
         if base == "nvoptix.bin":
-            # Debian keeps it beside the libraries.
             candidates += [(directory, "/usr/share/nvidia") for directory in library_directories]
+        if base == "nvidia-drm-outputclass.conf":
+            candidates += [(place, f"/usr/share/{subdirectory}") for place in debian]
         for place, directory in candidates:
             host_path = root.host_path(root.resolve(f"{place}/{base}"))
-            if _is_regular(host_path):
-                found.append(
-                    DriverFile(base, host_path, capabilities, root.host_path(place), directory)
-                )
+            if not is_filled(host_path):
+                continue
+            text = read_absolute_description(host_path)
+            if text and base.endswith(".icd"):
+                # One line, the library's name; the plan writes it for drivers that have none.
                 break
+            found.append(
+                DriverFile(base, host_path, capabilities, root.host_path(place), directory, text)
+            )
+            break
     return tuple(found)
 
 
+def read_absolute_description(host_path: str) -> str:
+    """The text of an ICD file or JSON description that names a library by an absolute path.
+
+    Empty for others, for what is larger than 64 KiB and for what no loader could read.
+    """
+    if not host_path.endswith((".json", ".icd")):
+        return ""
+    content = read_regular(host_path, MAXIMUM_DESCRIPTION_BYTES)
+    if not content:
+        return ""
+    try:
+        text = content.decode()
+        if host_path.endswith(".icd"):
+            return text if text.startswith("/") else ""
+        import json
+
+        return text if _names_absolute(json.loads(text)) else ""
+    except (ValueError, RecursionError):
+        return ""
+
+
+def _names_absolute(document: object) -> bool:
+    """Whether a GLVND, Vulkan or EGL platform description names its library by a path."""
+    if not isinstance(document, dict):
+        return False
+    parts = [document.get("ICD"), document.get("layer")]
+    layers = document.get("layers")
+    parts += layers if isinstance(layers, list) else []
+    return any(
+        isinstance(part, dict) and str(part.get("library_path", "")).startswith("/")
+        for part in parts
+    )
+
+
 def find_firmware(
-    root: Root, prefixes: Sequence[str], version: str, sys_root: str
+    root: Root, version: str, homes: Sequence[str], sys_root: str, release: str
 ) -> tuple[DriverFile, ...]:
-    """The GSP firmware of driver ``version``, which the module may ask the opening process for."""
+    """The GSP firmware of driver ``version``, which the module may ask the opening process for.
+
+    Args:
+        root: the driver root.
+        version: the driver's.
+        homes: of ``places.list_homes``.
+        sys_root: the kernel's ``firmware_class`` parameter there names a directory that comes first.
+        release: of the kernel, which looks below that name too.
+    """
     chosen = read_text(f"{sys_root}/module/firmware_class/parameters/path").strip()
     places = [chosen] if chosen.startswith("/") else []
-    places += [*FIRMWARE_DIRECTORIES, *(f"{prefix}/firmware" for prefix in prefixes)]
+    for place in FIRMWARE_DIRECTORIES:
+        places += [f"{place}/{release}", place]
+    for home in homes:
+        places += [f"{home}/firmware", f"{home}/lib/firmware"]
     for place in places:
         directory = root.resolve(f"{place}/nvidia/{version}")
-        try:
-            names = sorted(os.listdir(root.host_path(directory)))
-        except OSError:
-            continue
+        host_paths = [
+            (name, root.host_path(root.resolve(f"{directory}/{name}")))
+            for name in list_names(root.host_path(directory))
+            if name.startswith("gsp") and name.endswith(".bin")
+        ]
         found = tuple(
             DriverFile(
-                name,
-                root.host_path(root.resolve(f"{directory}/{name}")),
-                (),
-                root.host_path(directory),
-                f"/lib/firmware/nvidia/{version}",
+                name, host_path, (), root.host_path(directory), f"/lib/firmware/nvidia/{version}"
             )
-            for name in names
-            if name.startswith("gsp") and name.endswith(".bin")
+            for name, host_path in host_paths
+            if is_filled(host_path)
         )
         if found:
             return found
     return ()
 
 
-def find_sockets(root: Root) -> tuple[DriverFile, ...]:
-    """Sockets of the driver's daemons.
+def find_sockets(root: Root, mps_directory: str = "") -> tuple[DriverFile, ...]:
+    """Sockets of the driver's daemons, and the directory of MPS's pipes.
 
-    Those below ``/tmp`` count only when they belong to root or to the caller: anybody may create
-    that name first.
+    That directory counts only when it belongs to root or to the caller: below ``/tmp`` anybody may
+    create the name first.
+
+    Args:
+        root: the driver root.
+        mps_directory: where the pipes are, of CUDA_MPS_PIPE_DIRECTORY; empty = the usual place.
     """
     found = []
     for path, capabilities in SOCKETS.items():
         directory, _, name = path.rpartition("/")
-        host_path = root.host_path(root.resolve(path))
-        try:
-            status = os.lstat(host_path)
-        except OSError:
-            continue
-        if path.startswith("/tmp/"):
-            usable = stat.S_ISDIR(status.st_mode) and status.st_uid in (0, os.geteuid())
+        if path == MPS_DIRECTORY:
+            places = [mps_directory if mps_directory.startswith("/") else path]
         else:
-            usable = stat.S_ISSOCK(status.st_mode)
-        if usable:
-            found.append(
-                DriverFile(name, host_path, capabilities, root.host_path(directory), directory)
-            )
+            inside = path.removeprefix("/run")
+            places = [f"{place}{inside}" for place in SOCKET_DIRECTORIES]
+        for place in places:
+            host_path = root.host_path(root.resolve(place))
+            if _is_endpoint(host_path, pipes=path == MPS_DIRECTORY):
+                found.append(
+                    DriverFile(name, host_path, capabilities, os.path.dirname(host_path), directory)
+                )
+                break
     return tuple(found)
 
 
-def _is_regular(host_path: str) -> bool:
+def _is_endpoint(host_path: str, *, pipes: bool) -> bool:
+    try:
+        status = os.lstat(host_path)
+    except OSError:
+        return False
+    if pipes:
+        return stat.S_ISDIR(status.st_mode) and status.st_uid in (0, os.geteuid())
+    return stat.S_ISSOCK(status.st_mode)
+
+
+def is_filled(host_path: str) -> bool:
+    """Whether a resolved path is a regular file with something in it."""
     try:
         status = os.lstat(host_path)
     except OSError:
@@ -137,7 +212,7 @@ def _is_regular(host_path: str) -> bool:
 
 
 def _is_program(host_path: str) -> bool:
-    if not _is_regular(host_path) or not os.access(host_path, os.X_OK):
+    if not is_filled(host_path) or not os.access(host_path, os.X_OK):
         return False
     try:
         with open(host_path, "rb") as stream:

@@ -9,8 +9,7 @@ import os
 from collections.abc import Iterable
 
 from sampan.driver.capabilities import CONFIGURATIONS, SOCKETS
-from sampan.driver.files import PROGRAM_DIRECTORIES, SHARE_DIRECTORIES
-from sampan.driver.libraries import known_directories
+from sampan.driver.places import PROGRAM_DIRECTORIES, SHARE_DIRECTORIES, known_directories
 from sampan.driver.procfs import list_gpu_information, read_params, read_text
 from sampan.driver.roots import Root
 from sampan.model.inventory import Inventory

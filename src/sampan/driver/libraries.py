@@ -9,15 +9,15 @@ import os
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from sampan.driver.bounded import list_matching, list_names, read_regular
 from sampan.driver.capabilities import LIBRARIES, NEVER, OWN_VERSION, UNKNOWN_LIBRARY
 from sampan.driver.elf import read_elf
+from sampan.driver.places import COMPAT_MACHINE, known_directories
 from sampan.driver.procfs import is_driver_version
 from sampan.driver.roots import Root
 from sampan.model.inventory import DriverLibrary
 from sampan.model.ldcache import MAXIMUM_BYTES, LoaderCacheError, parse_loader_cache
 
-MULTIARCH: dict[str, str] = {"x86_64": "x86_64-linux-gnu", "aarch64": "aarch64-linux-gnu"}
-COMPAT_MACHINE: dict[str, str] = {"x86_64": "i386"}
 LEADERS = ("libcuda", "libnvidia-ml")
 """The libraries whose file names say the driver's version."""
 
@@ -37,20 +37,10 @@ class LibrarySearch(NamedTuple):
     warnings: tuple[str, ...]
 
 
-def known_directories(machine: str) -> tuple[str, ...]:
-    """Where distributions put driver libraries of ``machine``, in the order of search."""
-    arch = MULTIARCH.get(machine, f"{machine}-linux-gnu")
-    native = (
-        "/usr/lib64", f"/usr/lib/{arch}", f"/usr/lib/{arch}/nvidia/current",
-        "/lib64", f"/lib/{arch}", f"/lib/{arch}/nvidia/current",
-        "/usr/local/nvidia/lib64", "/usr/local/nvidia/lib",
-        "/usr/lib64/nvidia", "/usr/lib/nvidia", "/usr/lib", "/lib",
-        "/run/opengl-driver/lib",
-    )  # fmt: skip
-    if machine not in COMPAT_MACHINE:
-        return native
-    return (*native, "/usr/lib/i386-linux-gnu", "/usr/lib/i386-linux-gnu/nvidia/current",
-            "/usr/lib32", "/lib32")  # fmt: skip
+class _Candidate(NamedTuple):
+    real: str
+    directory: str
+    names: set[str]
 
 
 def find_libraries(
@@ -58,71 +48,66 @@ def find_libraries(
 ) -> LibrarySearch:
     """Find one driver's libraries: those of the loaded module's version when they are there.
 
+    Libraries with a version of their own count where the driver has others beside them: a second
+    installed driver's are not mixed in.
+
     Args:
         root: the driver root.
         machine: as ``uname -m`` says it.
         module_version: of the kernel module; empty = the first version found counts.
         search_paths: further inner directories, looked into first.
     """
-    directories, listings = _list_directories(root, machine, search_paths)
+    listings = _list_directories(root, machine, search_paths)
+    directories = tuple(listings)
     version = _choose_version(listings, module_version)
     if not version:
         return LibrarySearch("", (), directories, ())
-    found: dict[str, tuple[str, set[str]]] = {}
+    found: dict[str, _Candidate] = {}
     for directory, names in listings.items():
+        inhabited = any(name.endswith(f".so.{version}") for name in names)
         for name in names:
             stem = name.partition(".so")[0]
-            if stem in NEVER or not _may_be_driver(name, stem, version):
+            if stem in NEVER or not (stem in LIBRARIES or name.endswith(f".so.{version}")):
                 continue
             real = root.resolve(f"{directory}/{name}")
             base = os.path.basename(real)
-            if base.partition(".so")[0] != stem or not _is_driver_file(base, stem, version):
+            own = inhabited and stem in OWN_VERSION and not _is_of_a_driver(base)
+            if base.partition(".so")[0] != stem or not (own or base.endswith(f".so.{version}")):
                 continue
-            found.setdefault(real, (directory, set()))[1].add(name)
-    return _identify(root, machine, version, directories, found)
+            found.setdefault(real, _Candidate(real, directory, set())).names.add(name)
+    return _identify(root, machine, version, directories, list(found.values()))
 
 
 def _list_directories(
     root: Root, machine: str, search_paths: Sequence[str]
-) -> tuple[tuple[str, ...], dict[str, list[str]]]:
+) -> dict[str, list[str]]:
     listings: dict[str, list[str]] = {}
     for wanted in (*search_paths, *known_directories(machine), *_cache_directories(root)):
-        directory = root.resolve(wanted)
-        if directory in listings:
-            continue
-        try:
-            names = os.listdir(root.host_path(directory))
-        except OSError:
-            continue
-        listings[directory] = sorted(n for n in names if n.startswith("lib") and ".so" in n)
-        vdpau = f"{directory}/vdpau"
-        if "vdpau" in names and vdpau not in listings:
-            try:
-                listings[vdpau] = sorted(
-                    n for n in os.listdir(root.host_path(vdpau)) if n.startswith("libvdpau_nvidia")
-                )
-            except OSError:
+        parent, _, last = wanted.rpartition("/")
+        for name in list_matching(root.host_path(root.resolve(parent)), last):
+            directory = root.resolve(f"{parent}/{name}")
+            if directory in listings or not os.path.isdir(root.host_path(directory)):
                 continue
-    return tuple(listings), listings
+            names = list_names(root.host_path(directory))
+            listings[directory] = [n for n in names if n.startswith("lib") and ".so" in n]
+            vdpau = f"{directory}/vdpau"
+            if "vdpau" in names and vdpau not in listings:
+                inside = list_names(root.host_path(root.resolve(vdpau)))
+                listings[vdpau] = [n for n in inside if n.startswith("libvdpau_nvidia")]
+    return listings
 
 
 def _cache_directories(root: Root) -> list[str]:
-    path = root.host_path(root.resolve("/etc/ld.so.cache"))
+    content = read_regular(root.host_path(root.resolve("/etc/ld.so.cache")), MAXIMUM_BYTES)
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    except OSError:
-        return []
-    try:
-        with open(descriptor, "rb") as stream:
-            content = stream.read(MAXIMUM_BYTES)
-        entries = parse_loader_cache(content).entries
-    except (OSError, LoaderCacheError):
+        entries = parse_loader_cache(content).entries if content else ()
+    except LoaderCacheError:
         return []
     wanted: dict[str, None] = {}
     for entry in entries:
         if entry.name.startswith((b"libcuda.", b"libnvidia-", b"libGLX_nvidia")):
             directory = os.path.dirname(os.fsdecode(entry.path))
-            if directory.startswith("/"):
+            if directory.startswith("/") and "*" not in directory:
                 wanted[directory] = None
     return list(wanted)
 
@@ -138,12 +123,8 @@ def _choose_version(listings: dict[str, list[str]], module_version: str) -> str:
     return module_version if module_version in versions else next(iter(versions), "")
 
 
-def _may_be_driver(name: str, stem: str, version: str) -> bool:
-    return stem in LIBRARIES or name.endswith(f".so.{version}")
-
-
-def _is_driver_file(name: str, stem: str, version: str) -> bool:
-    return name.endswith(f".so.{version}") or stem in OWN_VERSION
+def _is_of_a_driver(base: str) -> bool:
+    return is_driver_version(base.partition(".so.")[2])
 
 
 def _identify(
@@ -151,21 +132,27 @@ def _identify(
     machine: str,
     version: str,
     directories: tuple[str, ...],
-    found: dict[str, tuple[str, set[str]]],
+    candidates: list[_Candidate],
 ) -> LibrarySearch:
     libraries: dict[tuple[str, int], DriverLibrary] = {}
     warnings = []
     wanted = {(64, machine), (32, COMPAT_MACHINE.get(machine, ""))}
-    for real, (directory, names) in found.items():
+    for real, directory, names in sorted(candidates, key=lambda found: _rank(found, version)):
         host_path = root.host_path(real)
         elf = read_elf(host_path)
         if elf is None:
             warnings.append(f"{host_path} is left out: it is no ELF shared library")
             continue
         base = os.path.basename(real)
-        if (elf.bits, elf.machine) not in wanted or (base, elf.bits) in libraries:
+        if (elf.bits, elf.machine) not in wanted:
             continue
         soname = elf.soname or base
+        if any(
+            known.bits == elf.bits and (known.name == base or known.soname == soname)
+            for known in libraries.values()
+            if _stem(known.name) == _stem(base)
+        ):
+            continue
         libraries[base, elf.bits] = DriverLibrary(
             name=base,
             soname=soname,
@@ -173,8 +160,19 @@ def _identify(
             bits=elf.bits,
             machine=elf.machine,
             links=tuple(sorted(names - {base, soname})),
-            capabilities=LIBRARIES.get(base.partition(".so")[0], UNKNOWN_LIBRARY),
+            capabilities=LIBRARIES.get(_stem(base), UNKNOWN_LIBRARY),
             found_by=root.host_path(directory),
         )
     ordered = tuple(libraries[key] for key in sorted(libraries))
     return LibrarySearch(version, ordered, directories, tuple(warnings))
+
+
+def _rank(found: _Candidate, version: str) -> int:
+    """The driver's own version first, then what links point to: the rest may be left-overs."""
+    if found.real.endswith(f".so.{version}"):
+        return 0
+    return 1 if len(found.names) > 1 else 2
+
+
+def _stem(name: str) -> str:
+    return name.partition(".so")[0]

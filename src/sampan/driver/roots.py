@@ -23,6 +23,10 @@ class Root:
         """The host's path of an inner absolute path."""
         return self._prefix + inner if inner != "/" else self.path
 
+    def inner_path(self, host_path: str) -> str:
+        """The inner path of one that ``host_path`` gave."""
+        return host_path.removeprefix(self._prefix) or "/"
+
     def resolve(self, inner: str) -> str:
         """The inner path with every link followed inside the root.
 
