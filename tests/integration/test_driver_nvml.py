@@ -9,51 +9,63 @@ import pytest
 
 from sampan.driver.cache import current_inventory, locate_cache
 from sampan.driver.nvml import NvmlError, query_nvml
+from sampan.driver.usage import read_usage
 from sampan.model.inventory import Inventory
 from support.compiled import compile_library
+from support.described_host import describe, install_nvml, make_described_host
 from support.driver_host import FakeHost
 
 pytestmark = pytest.mark.integration
-SOURCE = Path(__file__).parent.parent / "testdata" / "mock_nvml.c"
 V = "580.159.04"
+H200_MEMORY = 141 << 30
 
 
-@pytest.fixture(scope="module")
-def mock(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    directory = tmp_path_factory.mktemp("nvml")
-    return compile_library(SOURCE, directory / f"libnvidia-ml.so.{V}", "libnvidia-ml.so.1")
+def nvml_of(host: FakeHost) -> str:
+    return str(host.root / f"usr/lib64/libnvidia-ml.so.{V}")
 
 
 @pytest.fixture
-def host(tmp_path: Path, mock: Path) -> FakeHost:
-    host = FakeHost(tmp_path)
-    host.load_module(V)
-    host.add_control_nodes()
-    host.add_library(f"/usr/lib64/libcuda.so.{V}", "libcuda.so.1")
-    host.add_file(f"/usr/lib64/libnvidia-ml.so.{V}", mock.read_bytes())
-    host.add_gpu(0)
-    host.add_gpu(1)
-    return host
+def host(tmp_path: Path) -> FakeHost:
+    return make_described_host(tmp_path / "host", "two-gpus")
 
 
-def test_nvml_describes_the_gpus(mock: Path) -> None:
-    answer = query_nvml(str(mock))
+def silence(host: FakeHost) -> None:
+    """From now on NVML finds no driver."""
+    install_nvml(host, describe("not-loaded"))
+
+
+def test_nvml_describes_the_gpus(host: FakeHost) -> None:
+    answer = query_nvml(nvml_of(host))
     assert (answer.driver_version, answer.cuda_version) == (V, "13.0")
     first, second = answer.gpus
-    assert first.uuid == "GPU-mock-0"
-    assert (first.architecture, first.brand, first.memory_bytes) == ("9.0", "nvidia", 1 << 37)
+    assert first.uuid == "GPU-00000001-aaaa-bbbb-cccc-000000000001"
+    assert (first.architecture, first.brand, first.memory_bytes) == ("8.9", "nvidia", 24 << 30)
     assert first.pci_bus_id == "00000000:18:00.0"
-    assert (second.minor, second.memory_bytes, second.mig_enabled) == (1, 0, True)
+    assert (second.minor, second.brand, second.mig_enabled) == (1, "tesla", False)
+
+
+def test_what_nvml_does_not_support_stays_unknown(tmp_path: Path) -> None:
+    (gpu,) = make_described_host(tmp_path / "host", "silent").take(nvml=True).gpus
+    assert (gpu.name, gpu.architecture, gpu.memory_bytes) == ("NVIDIA Tesla K80", "", 0)
+    assert not gpu.mig_enabled
+
+
+def test_eight_gpus_are_listed_in_nvmls_order(tmp_path: Path) -> None:
+    inventory = make_described_host(tmp_path / "host", "eight-gpus").take(nvml=True)
+    assert [gpu.nvml_index for gpu in inventory.gpus] == list(range(8))
+    assert {gpu.memory_bytes for gpu in inventory.gpus} == {H200_MEMORY}
+    assert inventory.warnings == ()
 
 
 def test_the_driver_roots_library_is_asked_whatever_the_library_path_says(
-    mock: Path, tmp_path: Path
+    host: FakeHost, tmp_path: Path
 ) -> None:
     other = tmp_path / "other.c"
     other.write_text("int nvmlInitWithFlags(unsigned f) { return 9; }")
     compile_library(other, tmp_path / "libnvidia-ml.so.1", "libnvidia-ml.so.1")
+    library = nvml_of(host)
     program = (
-        f"from sampan.driver.nvml import query_nvml; print(query_nvml({str(mock)!r}).cuda_version)"
+        f"from sampan.driver.nvml import query_nvml; print(query_nvml({library!r}).cuda_version)"
     )
     done = subprocess.run(
         [sys.executable, "-c", program],
@@ -65,27 +77,38 @@ def test_the_driver_roots_library_is_asked_whatever_the_library_path_says(
     assert done.stdout.strip() == "13.0"
 
 
-def test_the_library_does_not_stay_in_our_process(mock: Path) -> None:
-    query_nvml(str(mock))
-    assert mock.name not in Path("/proc/self/maps").read_text()
+def test_the_library_does_not_stay_in_our_process(host: FakeHost) -> None:
+    query_nvml(nvml_of(host))
+    assert "libnvidia-ml" not in Path("/proc/self/maps").read_text()
 
 
 @pytest.mark.parametrize(
-    ("word", "evidence"), [("crash", "SIGSYS"), ("unloaded", "Driver Not Loaded")]
+    ("description", "evidence", "remedy"),
+    [
+        ("mismatch", "Driver/library version mismatch", "reboot"),
+        ("not-loaded", "Driver Not Loaded", "sudo modprobe nvidia"),
+        ("no-permission", "Insufficient Permissions", "device cgroup"),
+        ("unknown-error", "Unknown Error", "daemon-reload"),
+        ("crash", "SIGSYS", ""),
+    ],
 )
-def test_a_failing_nvml_is_an_error_with_its_own_words(
-    mock: Path, word: str, evidence: str, monkeypatch: pytest.MonkeyPatch
+def test_a_failing_nvml_is_an_error_with_its_own_words_and_a_remedy(
+    tmp_path: Path, description: str, evidence: str, remedy: str
 ) -> None:
-    monkeypatch.setenv("MOCK_NVML", word)
+    host = make_described_host(tmp_path / "host", description)
     with pytest.raises(NvmlError) as refusal:
-        query_nvml(str(mock))
+        query_nvml(nvml_of(host))
     assert evidence in refusal.value.evidence
+    assert remedy in refusal.value.remedy
+    (warning, *_) = host.take(nvml=True).warnings
+    assert evidence in warning
+    assert remedy in warning
 
 
-def test_a_hanging_nvml_is_given_up(mock: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("MOCK_NVML", "hang")
+def test_a_hanging_nvml_is_given_up(tmp_path: Path) -> None:
+    host = make_described_host(tmp_path / "host", "hang")
     with pytest.raises(NvmlError, match="gave no answer") as refusal:
-        query_nvml(str(mock), timeout_s=0.5)
+        query_nvml(nvml_of(host), timeout_s=0.5)
     assert "0.5 s" in refusal.value.evidence
 
 
@@ -95,30 +118,95 @@ def test_a_file_that_is_no_library_is_an_error(tmp_path: Path) -> None:
         query_nvml(str(tmp_path / "lib"))
 
 
-def test_a_gpu_that_nvml_denies_is_dropped_with_a_warning(
-    mock: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("description", "said"),
+    [("vanished", ("GPU is lost", "xid")), ("denied", ("Insufficient Permissions", "cgroup"))],
+)
+def test_a_gpu_that_nvml_will_not_describe_is_dropped_alone_with_its_bus_address(
+    tmp_path: Path, description: str, said: tuple[str, ...]
 ) -> None:
-    monkeypatch.setenv("MOCK_NVML", "denied")
-    answer = query_nvml(str(mock))
-    assert len(answer.gpus) == 2
-    assert "GPU 2 is left out" in answer.warnings[0]
+    inventory = make_described_host(tmp_path / "host", description).take(nvml=True)
+    assert 1 not in [gpu.nvml_index for gpu in inventory.gpus]
+    assert inventory.gpus
+    (warning,) = inventory.warnings
+    assert warning.startswith("GPU 1 (0000:28:00.0) is left out")
+    assert all(word in warning for word in said)
 
 
 def test_the_inventory_takes_gpus_from_nvml(host: FakeHost) -> None:
     inventory = host.take(nvml=True)
-    assert [gpu.name for gpu in inventory.gpus] == ["NVIDIA Mock A", "NVIDIA Mock B"]
+    assert [gpu.name for gpu in inventory.gpus] == ["NVIDIA L4", "Tesla T4"]
     assert [gpu.nodes[0].path for gpu in inventory.gpus] == ["/dev/nvidia0", "/dev/nvidia1"]
     assert inventory.warnings == ()
 
 
-def test_without_a_working_nvml_the_gpus_come_from_proc(
-    host: FakeHost, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("MOCK_NVML", "unloaded")
+def test_without_a_working_nvml_the_gpus_come_from_proc(host: FakeHost) -> None:
+    silence(host)
     inventory = host.take(nvml=True)
-    assert [gpu.name for gpu in inventory.gpus] == ["NVIDIA H200", "NVIDIA H200"]
+    assert [gpu.name for gpu in inventory.gpus] == ["NVIDIA L4", "Tesla T4"]
+    assert [gpu.architecture for gpu in inventory.gpus] == ["", ""]
     assert inventory.cuda_version == "13.0"
     assert "Driver Not Loaded" in inventory.warnings[0]
+
+
+def test_gpus_that_only_nvml_or_only_the_module_knows_are_named(tmp_path: Path) -> None:
+    inventory = make_described_host(tmp_path / "host", "proc-differs").take(nvml=True)
+    assert [gpu.minor for gpu in inventory.gpus] == [0, 2]
+    unlisted, unknown, without_node = inventory.warnings
+    assert "0000:28:00.0" in unlisted
+    assert "NVML does not list it" in unlisted
+    assert "known to NVML, but not to" in unknown
+    assert "/dev/nvidia3 is missing" in without_node
+
+
+def test_a_gpu_that_a_batch_job_may_not_use_is_no_news(tmp_path: Path) -> None:
+    description = describe("two-gpus")
+    description["gpus"][0]["nvml"] = False
+    host = make_described_host(tmp_path / "host", description)
+    host.forbidden.add("/dev/nvidia0")
+    inventory = host.take(nvml=True)
+    assert [(gpu.nvml_index, gpu.minor) for gpu in inventory.gpus] == [(0, 1)]
+    assert inventory.warnings == ()
+
+
+def test_minors_and_pci_domains_need_not_follow_the_index(tmp_path: Path) -> None:
+    first, second = make_described_host(tmp_path / "h", "unusual-numbers").take(nvml=True).gpus
+    assert [node.path for node in first.nodes] == [
+        "/dev/nvidia3", "/dev/dri/card0", "/dev/dri/renderD130",
+    ]  # fmt: skip
+    assert [node.path for node in second.nodes][1:] == ["/dev/dri/card3", "/dev/dri/renderD128"]
+    assert [link.path.rpartition("/")[2] for link in second.links] == [
+        "pci-10000:af:00.0-card",
+        "pci-10000:af:00.0-render",
+    ]
+
+
+def test_use_is_read_from_nvml_for_each_gpu(tmp_path: Path) -> None:
+    inventory = make_described_host(tmp_path / "host", "eight-gpus").take(nvml=True)
+    usage = read_usage(inventory)
+    assert len(usage) == 8
+    busy, idle = usage[0], usage[1]
+    assert (busy.memory_used_bytes >> 30, busy.utilization_percent, busy.process_count) == (
+        120,
+        97,
+        3,
+    )
+    assert (idle.uuid, idle.memory_used_bytes, idle.process_count) == (inventory.gpus[1].uuid, 0, 0)
+
+
+def test_use_of_mig_devices_is_listed_with_their_parent(tmp_path: Path) -> None:
+    usage = read_usage(make_described_host(tmp_path / "host", "mig").take(nvml=True))
+    assert [(one.nvml_index, one.mig_position) for one in usage] == [
+        (0, -1), (0, 0), (0, 1), (0, 2), (0, 3), (1, -1), (2, -1), (2, 0), (2, 2), (3, -1),
+    ]  # fmt: skip
+    assert usage[1].uuid == "MIG-00000010-aaaa-bbbb-cccc-000000000010"
+    assert (usage[0].utilization_percent, usage[5].utilization_percent) == (-1, 0)
+
+
+def test_use_without_nvml_is_an_error_that_names_the_library(tmp_path: Path) -> None:
+    with pytest.raises(NvmlError, match="there is no NVML") as refusal:
+        read_usage(FakeHost(tmp_path).take())
+    assert "libnvidia-ml.so.1" in refusal.value.evidence
 
 
 class CachedHost:
@@ -127,13 +215,6 @@ class CachedHost:
     def __init__(self, host: FakeHost) -> None:
         self.host = host
         self.environment = {"XDG_CACHE_HOME": str(host.base / "cache")}
-        for name, minor in (("nvidia0", 0), ("nvidia1", 1), ("nvidiactl", 255)):
-            node = host.root / "dev" / name
-            node.unlink(missing_ok=True)
-            try:
-                os.mknod(node, 0o20666, os.makedev(195, minor))
-            except PermissionError:
-                pytest.skip("device nodes cannot be made here (mknod: operation not permitted)")
         # A node of a driver that is not there can be looked at all the same.
         if not os.access(host.root / "dev/nvidia0", os.R_OK | os.W_OK):
             pytest.skip("the device cgroup forbids nodes of major 195 here")
@@ -155,16 +236,18 @@ class CachedHost:
 
 
 @pytest.fixture
-def cached(host: FakeHost) -> CachedHost:
-    return CachedHost(host)
+def cached(tmp_path: Path) -> CachedHost:
+    return CachedHost(make_described_host(tmp_path / "host", "two-gpus", real_nodes=True))
 
 
+@pytest.mark.parametrize("description", ["two-gpus", "mig", "eight-gpus"])
 def test_an_unchanged_host_is_answered_from_the_cache_without_nvml(
-    cached: CachedHost, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, description: str
 ) -> None:
+    cached = CachedHost(make_described_host(tmp_path / "host", description, real_nodes=True))
     first = cached.take()
-    assert [gpu.name for gpu in first.gpus] == ["NVIDIA Mock A", "NVIDIA Mock B"]
-    monkeypatch.setenv("MOCK_NVML", "crash")
+    assert all(gpu.architecture for gpu in first.gpus)
+    silence(cached.host)
     assert cached.take() == first
 
 
@@ -189,7 +272,7 @@ def enter_mig_mode(host: FakeHost) -> None:
 
 
 def change_gpu(host: FakeHost) -> None:
-    host.add_proc("gpus/0000:00:00.0/information", "GPU UUID: GPU-other\nDevice Minor: 0\n")
+    host.add_proc("gpus/0000:18:00.0/information", "GPU UUID: GPU-other\nDevice Minor: 0\n")
 
 
 def add_configuration(host: FakeHost) -> None:
@@ -208,22 +291,18 @@ def reboot(host: FakeHost) -> None:
      add_configuration, reboot],
     ids=lambda change: change.__name__,
 )  # fmt: skip
-def test_a_changed_host_is_looked_at_again(
-    cached: CachedHost, change: object, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_changed_host_is_looked_at_again(cached: CachedHost, change: object) -> None:
     cached.take()
     change(cached.host)  # type: ignore[operator]
-    monkeypatch.setenv("MOCK_NVML", "unloaded")
+    silence(cached.host)
     assert any("Driver Not Loaded" in warning for warning in cached.take().warnings)
 
 
-def test_an_inventory_without_nvml_is_not_kept(
-    cached: CachedHost, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("MOCK_NVML", "unloaded")
+def test_an_inventory_without_nvml_is_not_kept(cached: CachedHost) -> None:
+    silence(cached.host)
     cached.take()
-    monkeypatch.delenv("MOCK_NVML")
-    assert cached.take().gpus[0].name == "NVIDIA Mock A"
+    install_nvml(cached.host, describe("two-gpus"))
+    assert cached.take().gpus[0].architecture == "8.9"
 
 
 def spoil_owner(file: Path) -> None:
@@ -253,17 +332,17 @@ def spoil_kind(file: Path) -> None:
     ids=lambda spoil: spoil.__name__,
 )
 def test_a_cache_that_somebody_else_could_have_written_is_not_believed(
-    cached: CachedHost, spoil: object, monkeypatch: pytest.MonkeyPatch
+    cached: CachedHost, spoil: object
 ) -> None:
     cached.take()
     spoil(cached.file())  # type: ignore[operator]
-    monkeypatch.setenv("MOCK_NVML", "unloaded")
+    silence(cached.host)
     assert any("Driver Not Loaded" in warning for warning in cached.take().warnings)
 
 
 def test_an_unwritable_cache_home_costs_nothing_but_time(cached: CachedHost) -> None:
     (cached.host.base / "cache").write_text("a file where the directory should be")
-    assert cached.take().gpus[0].name == "NVIDIA Mock A"
+    assert cached.take().gpus[0].architecture == "8.9"
 
 
 def test_the_cache_needs_a_home() -> None:

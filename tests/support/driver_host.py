@@ -5,6 +5,8 @@ import stat
 import struct
 from pathlib import Path
 
+import pytest
+
 from sampan.driver.inventory import take_inventory
 from sampan.model.inventory import Inventory
 
@@ -50,10 +52,17 @@ def make_elf(soname: str, machine: str = "x86_64", bits: int = 64) -> bytes:
 
 
 class FakeHost:
-    """A host below ``base``; device nodes are plain files with a table of what they stand for."""
+    """A host below ``base``.
 
-    def __init__(self, base: Path) -> None:
+    Its device nodes are plain files with a table of what they stand for; with ``real_nodes`` they
+    are made by mknod(2), and the test is skipped where that is forbidden.
+    """
+
+    def __init__(self, base: Path, *, real_nodes: bool = False) -> None:
         self.base = base
+        self.real_nodes = real_nodes
+        self.forbidden: set[str] = set()
+        """Paths of nodes that this process may not open, as below a batch system's device cgroup."""
         self.root = base / "root"
         self.proc = base / "proc"
         self.sys = base / "sys"
@@ -80,12 +89,25 @@ class FakeHost:
         link.symlink_to(target)
 
     def add_node(self, path: str, major: int, minor: int, mode: int = 0o666, gid: int = 0) -> None:
+        if self.real_nodes:
+            target = self.root / path.lstrip("/")
+            target.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                os.mknod(target, stat.S_IFCHR | mode, os.makedev(major, minor))
+            except PermissionError:
+                pytest.skip("device nodes cannot be made here (mknod: operation not permitted)")
+            os.chown(target, 0, gid)
+            target.chmod(mode)
+            return
         target = self.add_file(path, b"")
         fields = (stat.S_IFCHR | mode, 0, 0, 1, 0, gid, 0, 0, 0, 0)
         self._nodes[str(target)] = os.stat_result(fields, {"st_rdev": os.makedev(major, minor)})
 
     def node_stat(self, path: str) -> os.stat_result:
         return self._nodes.get(path) or os.lstat(path)
+
+    def node_usable(self, path: str) -> bool:
+        return self.inner(path) not in self.forbidden and os.access(path, os.R_OK | os.W_OK)
 
     def load_module(self, version: str, params: str = "ModifyDeviceFiles: 1\n") -> None:
         self.add_proc(
@@ -143,6 +165,7 @@ class FakeHost:
             proc_root=str(self.proc),
             sys_root=str(self.sys),
             node_stat=self.node_stat,
+            node_usable=self.node_usable,
             **chosen,  # type: ignore[arg-type]
         )
 

@@ -10,15 +10,35 @@ import os
 import stat
 from binascii import crc32
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, get_args
 
 from sampan.driver.fingerprint import list_node_states, list_watched, take_fingerprint
-from sampan.model.inventory import DeviceNode, DriverFile, DriverLibrary, Gpu, Inventory
+from sampan.model.inventory import Inventory
 
 MAXIMUM_BYTES = 4 << 20
-FORMAT = [
-    list(record._fields) for record in (Inventory, DriverLibrary, DriverFile, DeviceNode, Gpu)
-]
+
+
+def _list_tuples(record: type[Any]) -> list[tuple[int, type[Any] | None]]:
+    """Places of a record's fields that are tuples, with the record they hold, if it is one."""
+    places = []
+    for place, annotation in enumerate(record.__annotations__.values()):
+        held = get_args(annotation)
+        if held:
+            places.append((place, held[0] if hasattr(held[0], "_fields") else None))
+    return places
+
+
+def _list_records(record: type[Any]) -> dict[type[Any], list[tuple[int, type[Any] | None]]]:
+    places = _list_tuples(record)
+    found = {record: places}
+    for _, held in places:
+        if held is not None and held not in found:
+            found.update(_list_records(held))
+    return found
+
+
+_RECORDS = _list_records(Inventory)
+FORMAT = [[record.__name__, *record._fields] for record in _RECORDS]
 """Written into each file: a record that has changed makes older files unreadable."""
 
 
@@ -127,30 +147,20 @@ def _load(path: str, key: list[object], dev_root: str, proc_root: str) -> Invent
         if document["format"] != FORMAT or document["key"] != key:
             return None
         now = take_fingerprint(document["watched"], dev_root, proc_root)
-        return _decode(document["inventory"]) if document["fingerprint"] == now else None
+        inventory: Inventory | None = None
+        if document["fingerprint"] == now:
+            inventory = _decode(document["inventory"])
+        return inventory
     except (ValueError, KeyError, TypeError):
         return None
 
 
-def _decode(values: list[Any]) -> Inventory:
-    said = dict(zip(Inventory._fields, values, strict=True))
-    for name in ("binaries", "configurations", "firmware", "sockets"):
-        said[name] = tuple(DriverFile(*_tuples(row)) for row in said[name])
-    said["libraries"] = tuple(DriverLibrary(*_tuples(row)) for row in said["libraries"])
-    said["control_nodes"] = tuple(DeviceNode(*row) for row in said["control_nodes"])
-    position = Gpu._fields.index("nodes")
-    gpus = []
-    for row in said["gpus"]:
-        row[position] = tuple(DeviceNode(*node) for node in row[position])
-        gpus.append(Gpu(*row))
-    said["gpus"] = tuple(gpus)
-    for name in ("warnings", "pci_devices", "searched"):
-        said[name] = tuple(said[name])
-    return Inventory(**said)
-
-
-def _tuples(row: list[Any]) -> list[Any]:
-    return [tuple(value) if isinstance(value, list) else value for value in row]
+def _decode(row: list[Any], record: type[Any] = Inventory) -> Any:
+    """A record from the lists that JSON made of it: lists are tuples, of records or of texts."""
+    for place, held in _RECORDS[record]:
+        values = row[place]
+        row[place] = tuple(values) if held is None else tuple([_decode(v, held) for v in values])
+    return record(*row)
 
 
 def _store(path: str, content: bytes) -> None:

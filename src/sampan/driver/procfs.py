@@ -7,12 +7,16 @@ MAXIMUM_BYTES = 64 * 1024
 
 
 class GpuInformation(NamedTuple):
-    """One ``gpus/<bus>/information`` file; minor is -1 and texts are empty when not said."""
+    """One ``gpus/<bus>/information`` file; minor is -1 and texts are empty when not said.
+
+    ``excluded``: the administrator keeps it from use (NVreg_ExcludedGpus of the module).
+    """
 
     pci_bus_id: str
     name: str
     uuid: str
     minor: int
+    excluded: bool = False
 
 
 def read_text(path: str) -> str:
@@ -27,6 +31,23 @@ def read_text(path: str) -> str:
         return ""
     finally:
         os.close(descriptor)
+
+
+def read_whole_text(path: str, maximum: int = 1 << 20) -> str:
+    """A table of procfs, which gives a page or so at a time; empty when it cannot be read."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return ""
+    content = b""
+    try:
+        while len(content) < maximum and (chunk := os.read(descriptor, MAXIMUM_BYTES)):
+            content += chunk
+    except OSError:
+        return ""
+    finally:
+        os.close(descriptor)
+    return content.decode(errors="replace")
 
 
 def read_module_version(proc_root: str) -> str:
@@ -70,6 +91,7 @@ def _parse_information(directory: str, text: str) -> GpuInformation:
         # Before the GPU's first use the module shows question marks.
         uuid if uuid.startswith("GPU-") and "?" not in uuid else "",
         int(minor) if minor.isdecimal() else -1,
+        said.get("GPU Excluded", "").lower() == "yes",
     )
 
 
