@@ -17,7 +17,7 @@ MAXIMUM_BYTES = 4 << 20
 MAXIMUM_DEPTH = 32
 MAXIMUM_NODES = 200_000
 
-_PLAIN = re.compile(r"[A-Za-z/][A-Za-z0-9/_.=+@-]*(?:(?::+|, )[A-Za-z0-9/_.=+@-]+)*", re.ASCII)
+_PLAIN = re.compile(r"(?:--)?[A-Za-z/][A-Za-z0-9/_.,=+@-]*(?::+[A-Za-z0-9/_.,=+@-]+)*", re.ASCII)
 _WORDS = frozenset(["true", "false", "null", "yes", "no", "on", "off", "y", "n"])
 _VERSION = re.compile(r"\d+\.\d+\.\d+", re.ASCII)
 _NUMBER = re.compile(r"[-+]?[0-9]+", re.ASCII)

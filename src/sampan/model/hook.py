@@ -14,8 +14,9 @@ reading are here so that both sides agree; doing it is the hook's.
 ``--library-directory``   ``MACHINE::DIRECTORY``: the following libraries lie there
 ``--library``             ``FILE=NAME,NAME...``: FILE is mounted in the directory; the first NAME
                           is a link to it, the others are links to the first; FILE alone has no
-                          further name. All NAMEs (FILE when there is none) go into the loader cache
+                          further name. FILE and all NAMEs go into the loader cache
 ``--link``                ``TARGET::PATH``: a symbolic link, target as written
+``--file``                ``PATH::TEXT``: a small file to write, mode 0644, e.g. an ICD description
 ``--host-driver-version`` forward compatibility may be decided, against this driver
 ``--host-cuda-version``   and this CUDA
 ``--driver-params``       ``readonly``: /proc/driver/nvidia/params says ModifyDeviceFiles: 0
@@ -65,6 +66,13 @@ class HookLink(NamedTuple):
     target: str
 
 
+class HookFile(NamedTuple):
+    """A small text file to write: container path, content."""
+
+    path: str
+    text: str
+
+
 class HookRequest(NamedTuple):
     """What one hook process is to do; the empty one does nothing.
 
@@ -76,6 +84,7 @@ class HookRequest(NamedTuple):
 
     libraries: tuple[HookLibrary, ...] = ()
     links: tuple[HookLink, ...] = ()
+    files: tuple[HookFile, ...] = ()
     driver_version: str = ""
     cuda_version: str = ""
     params: bool = False
@@ -104,6 +113,9 @@ def render_hook_arguments(request: HookRequest) -> tuple[str, ...]:
     for link in request.links:
         _refuse(link.target, SEPARATOR)
         words += ["--link", f"{link.target}{SEPARATOR}{link.path}"]
+    for file in request.files:
+        _refuse(file.path, SEPARATOR)
+        words += ["--file", f"{file.path}{SEPARATOR}{file.text}"]
     for option, value in (
         ("--host-driver-version", request.driver_version),
         ("--host-cuda-version", request.cuda_version),
@@ -129,6 +141,7 @@ def parse_hook_arguments(words: Sequence[str]) -> HookRequest:
         raise HookArgumentsError(f"{options[-1]} has no value")
     libraries: list[HookLibrary] = []
     links: list[HookLink] = []
+    files: list[HookFile] = []
     unknown: list[str] = []
     said: dict[str, str] = {}
     machine = directory = ""
@@ -147,6 +160,11 @@ def parse_hook_arguments(words: Sequence[str]) -> HookRequest:
         elif option == "--link":
             target, path = _split(option, value)
             links.append(HookLink(path, target))
+        elif option == "--file":
+            path, separator, text = value.partition(SEPARATOR)
+            if not separator or not path.startswith("/"):
+                raise HookArgumentsError(f"--file {value[:60]!r}: not of the form /PATH::TEXT")
+            files.append(HookFile(path, text))
         elif option in ("--host-driver-version", "--host-cuda-version") or (option, value) in (
             ("--contract", CONTRACT),
             ("--driver-params", "readonly"),
@@ -158,6 +176,7 @@ def parse_hook_arguments(words: Sequence[str]) -> HookRequest:
     return HookRequest(
         libraries=tuple(libraries),
         links=tuple(links),
+        files=tuple(files),
         driver_version=said.get("--host-driver-version", ""),
         cuda_version=said.get("--host-cuda-version", ""),
         params="--driver-params" in said,

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from sampan.model.hook import (
     HookArgumentsError,
+    HookFile,
     HookLibrary,
     HookLink,
     HookRequest,
@@ -26,6 +27,7 @@ REQUESTS = st.builds(
     HookRequest,
     libraries=st.lists(LIBRARIES, max_size=6).map(tuple),
     links=st.lists(st.builds(HookLink, DIRECTORIES, NAMES), max_size=3).map(tuple),
+    files=st.lists(st.builds(HookFile, DIRECTORIES, st.text()), max_size=2).map(tuple),
     driver_version=st.sampled_from(["", "580.95.05"]),
     cuda_version=st.sampled_from(["", "13.0"]),
     params=st.booleans(),
@@ -73,6 +75,7 @@ def test_an_option_of_a_newer_document_is_stepped_over() -> None:
         ["sampan-hook", "createContainer", "--link"],
         ["sampan-hook", "createContainer", "--link", "only-a-target"],
         ["sampan-hook", "createContainer", "--link", "a::relative"],
+        ["sampan-hook", "createContainer", "--file", "relative::text"],
         ["sampan-hook", "createContainer", "--library", "libcuda.so.1"],
         ["sampan-hook", "createContainer", "word", "word"],
     ],

@@ -1,0 +1,282 @@
+"""What a plan asks for beyond mounts and nodes, as hook entries of a document, or without hooks.
+
+With ``sampan-hook`` one entry says everything (``model.hook``). With NVIDIA's ``nvidia-cdi-hook``
+the entries are its own (field note, section 1.3). Without a hook every further name of a library is
+one more mount of the same file: enough wherever the image's loader looks into that directory.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from sampan.errors import UsageError
+from sampan.injection.builder import FILE_OPTIONS
+from sampan.injection.cdi_devices import resolve_target
+from sampan.injection.compat import is_data_centre
+from sampan.model.cdi import CdiHook, CdiMount
+from sampan.model.hook import (
+    ENVIRONMENT,
+    STAGE,
+    HookArgumentsError,
+    HookFile,
+    HookLibrary,
+    HookLink,
+    HookRequest,
+    render_hook_arguments,
+)
+from sampan.model.inventory import Inventory
+from sampan.model.plan import ImportPlan, PlannedFile, PlannedLink
+
+LINKS, CACHE, COMPAT, PARAMS, PROFILE = JOBS = (
+    "create-symlinks", "update-ldcache", "enable-cuda-compat", "disable-device-node-modification",
+    "update-application-profile",
+)  # fmt: skip
+"""What hooks do, by nvidia-ctk's names, which --disable-hook and --enable-hook take."""
+WITHOUT_EFFECT: tuple[str, ...] = ("chmod", "noop")
+NVIDIA_ENVIRONMENT: tuple[str, ...] = ("NVIDIA_CTK_DEBUG=false",)
+OTHER_DIRECTORY = "/usr/lib64"
+LOADER_CACHE = "/etc/ld.so.cache"
+PARAMS_FILE = "/proc/driver/nvidia/params"
+PROFILE_FILE = "10-container.conf"
+NO_HOOK = (
+    "no hook program: libraries are mounted under each of their names where loaders look by"
+    " themselves; forward compatibility and programs with an own library path need --hook-path"
+)
+
+
+class HookChoice(NamedTuple):
+    """Which hook program the document names.
+
+    Attributes:
+        program: absolute path on the host; empty = no hooks.
+        nvidia: whether it is called in the way of nvidia-cdi-hook.
+        disabled: of JOBS: what is left away.
+    """
+
+    program: str = ""
+    nvidia: bool = False
+    disabled: tuple[str, ...] = ()
+
+
+class Rendered(NamedTuple):
+    """What replaces links and files of a plan in a document; ``notes`` says what is missing."""
+
+    mounts: tuple[CdiMount, ...]
+    hooks: tuple[CdiHook, ...]
+    notes: tuple[str, ...]
+
+
+def choose_jobs(disabled: Sequence[str], enabled: Sequence[str]) -> tuple[str, ...]:
+    """Names of --disable-hook without those of --enable-hook; ``all`` stands for every job.
+
+    Raises:
+        UsageError: a name is no job of a hook.
+    """
+    for name in (*disabled, *enabled):
+        if name not in (*JOBS, *WITHOUT_EFFECT, "all"):
+            raise UsageError(
+                f"no hook is called {name!r}", remedy=f"choose from: all, {', '.join(JOBS)}"
+            )
+    off = JOBS if "all" in disabled else tuple(name for name in JOBS if name in disabled)
+    return tuple(name for name in off if name not in enabled and "all" not in enabled)
+
+
+def makes_loader_cache(choice: HookChoice) -> bool:
+    """Whether the document's hook tells the container's loader where the libraries are."""
+    return bool(choice.program) and CACHE not in choice.disabled
+
+
+def render_rest(plan: ImportPlan, inventory: Inventory, choice: HookChoice) -> Rendered:
+    """Links, files, the loader cache and the rest of a plan as hooks, or as mounts without them."""
+    wanted = {job for job in JOBS if choice.program and job not in choice.disabled}
+    files = _small_files(plan)
+    try:
+        profile = any(file.path.endswith(PROFILE_FILE) for file in plan.files)
+        request = HookRequest(
+            libraries=_libraries(plan, inventory),
+            links=_other_links(plan, inventory),
+            files=() if choice.nvidia else files,
+            driver_version=inventory.driver_version if _may_be_compatible(inventory) else "",
+            cuda_version=inventory.cuda_version if _may_be_compatible(inventory) else "",
+            params=any(file.path == PARAMS_FILE for file in plan.files),
+            application_profile=profile and not choice.nvidia,
+        )
+        mounts: tuple[CdiMount, ...] = ()
+        notes: list[str] = []
+        if LINKS not in wanted:
+            mounts, notes = _mounted_links(plan)
+            request = request._replace(links=(), libraries=_by_soname(request.libraries))
+        hooks = _nvidia_hooks if choice.nvidia else _our_hooks
+        return Rendered(
+            mounts,
+            hooks(request, choice.program, wanted) if wanted else (),
+            (*notes, *_missing(request, files, choice, wanted)),
+        )
+    except HookArgumentsError as error:
+        raise UsageError(
+            "a driver file has a name that no hook can be told", evidence=str(error)
+        ) from error
+
+
+def _our_hooks(request: HookRequest, program: str, wanted: set[str]) -> tuple[CdiHook, ...]:
+    if CACHE not in wanted:
+        links = [
+            HookLink(f"{library.directory}/{name}", target)
+            for library in request.libraries
+            for name, target in _names_with_targets(library)
+        ]
+        request = request._replace(libraries=(), links=(*links, *request.links))
+    if COMPAT not in wanted or CACHE not in wanted:
+        request = request._replace(driver_version="", cuda_version="")
+    request = request._replace(
+        params=request.params and PARAMS in wanted,
+        application_profile=request.application_profile and PROFILE in wanted,
+    )
+    if request == HookRequest():
+        return ()
+    return (CdiHook(STAGE, program, render_hook_arguments(request), ENVIRONMENT),)
+
+
+def _nvidia_hooks(request: HookRequest, program: str, wanted: set[str]) -> tuple[CdiHook, ...]:
+    name = program.rpartition("/")[2]
+    # nvidia-ctk has the same hooks one word further down, for documents of its older versions.
+    lead = (name, "hook") if name == "nvidia-ctk" else (name,)
+    pairs = [
+        f"{target}::{library.directory}/{link}"
+        for library in request.libraries
+        for link, target in _names_with_targets(library)
+    ]
+    pairs += [f"{link.target}::{link.path}" for link in request.links]
+    folders = dict.fromkeys(library.directory for library in request.libraries)
+    calls: tuple[tuple[str, list[str]], ...] = (
+        (LINKS, [word for pair in pairs for word in ("--link", pair)]),
+        (
+            COMPAT,
+            [f"--host-driver-version={request.driver_version}"] if request.driver_version else [],
+        ),
+        (CACHE, [word for folder in folders for word in ("--folder", folder)]),
+    )
+    hooks = [
+        CdiHook(STAGE, program, (*lead, job, *words), NVIDIA_ENVIRONMENT)
+        for job, words in calls
+        if words and job in wanted
+    ]
+    if request.params and PARAMS in wanted:
+        hooks.append(CdiHook(STAGE, program, (*lead, PARAMS), NVIDIA_ENVIRONMENT))
+    return tuple(hooks)
+
+
+def _libraries(plan: ImportPlan, inventory: Inventory) -> tuple[HookLibrary, ...]:
+    known = {library.host_path: library for library in inventory.libraries}
+    links = {link.path for link in plan.links}
+    libraries = []
+    for mount in plan.mounts:
+        library = known.get(mount.host_path)
+        directory, _, file = mount.container_path.rpartition("/")
+        if library is None or file != library.name:
+            continue
+        names = [library.soname] if library.soname != file else []
+        names += [link for link in library.links if link not in names]
+        present = tuple(name for name in names if f"{directory}/{name}" in links)
+        libraries.append(HookLibrary(library.machine, directory, file, present))
+    libraries.sort(
+        key=lambda library: (library.machine != "x86_64", library.machine, library.directory)
+    )
+    return tuple(libraries)
+
+
+def _names_with_targets(library: HookLibrary) -> list[tuple[str, str]]:
+    """Each further name and what it links to: the first to the file, the others to the first."""
+    return [
+        (name, library.names[0] if position else library.file)
+        for position, name in enumerate(library.names)
+    ]
+
+
+def _other_links(plan: ImportPlan, inventory: Inventory) -> tuple[HookLink, ...]:
+    told = {
+        f"{library.directory}/{name}"
+        for library in _libraries(plan, inventory)
+        for name in library.names
+    }
+    return tuple(
+        HookLink(link.path, link.target)
+        for link in plan.links
+        if link.path not in told and not link.path.startswith("/dev/")
+    )
+
+
+def _by_soname(libraries: Sequence[HookLibrary]) -> tuple[HookLibrary, ...]:
+    """Every name as a file of its own, for a hook that makes no links."""
+    return tuple(
+        library._replace(file=name, names=())
+        for library in libraries
+        for name in (library.file, *library.names)
+    )
+
+
+def _mounted_links(plan: ImportPlan) -> tuple[tuple[CdiMount, ...], list[str]]:
+    """Each link as a mount of what it leads to."""
+    sources = {mount.container_path: mount.host_path for mount in plan.mounts}
+    links = {link.path: link for link in plan.links}
+    mounts = []
+    lost = []
+    for link in plan.links:
+        if link.path.startswith("/dev/"):
+            continue
+        source = _follow(link, links, sources)
+        if source:
+            mounts.append(CdiMount(source, link.path, FILE_OPTIONS))
+        else:
+            lost.append(link.path)
+    notes = [f"without the hook there is no link {path}" for path in lost]
+    return tuple(mounts), notes
+
+
+def _follow(link: PlannedLink, links: Mapping[str, PlannedLink], sources: Mapping[str, str]) -> str:
+    for _ in range(8):
+        path = resolve_target(link.path, link.target)
+        if path in sources:
+            return sources[path]
+        if path not in links:
+            break
+        link = links[path]
+    return ""
+
+
+def _small_files(plan: ImportPlan) -> tuple[HookFile, ...]:
+    """Texts that the plan writes, apart from what the hook computes in the container."""
+    return tuple(
+        HookFile(file.path, file.content.decode(errors="replace"))
+        for file in plan.files
+        if _is_small(file)
+    )
+
+
+def _is_small(file: PlannedFile) -> bool:
+    return bool(file.content) and not (
+        file.mount
+        or file.path.startswith("/proc/")
+        or file.path == LOADER_CACHE
+        or file.path.endswith(PROFILE_FILE)
+    )
+
+
+def _may_be_compatible(inventory: Inventory) -> bool:
+    """Whether forward compatibility may be decided: only data-centre GPUs support it."""
+    return bool(inventory.gpus) and all(map(is_data_centre, inventory.gpus))
+
+
+def _missing(
+    request: HookRequest, files: Sequence[HookFile], choice: HookChoice, wanted: set[str]
+) -> list[str]:
+    notes = [] if choice.program else [NO_HOOK]
+    if files and (choice.nvidia or not wanted):
+        notes.append(
+            f"left out, for only sampan-hook writes files: {', '.join(f.path for f in files)}"
+        )
+    if request.params and PARAMS not in wanted:
+        notes.append(
+            "the driver may make nodes of other GPUs in containers with CAP_MKNOD:"
+            f" nothing sets ModifyDeviceFiles to 0 (hook {PARAMS})"
+        )
+    return notes
