@@ -232,6 +232,28 @@ def _mounted_links(plan: ImportPlan) -> tuple[tuple[CdiMount, ...], list[str]]:
     return tuple(mounts), notes
 
 
+def spread_libraries(
+    mounts: Sequence[CdiMount], inventory: Inventory, directory: str
+) -> tuple[CdiMount, ...]:
+    """The mounts, and those of 64-bit libraries once more where Red Hat's kind of image looks.
+
+    Without a loader cache a library is found in the loader's own directories alone, and no
+    directory is one in every image.
+
+    Args:
+        mounts: of the document.
+        inventory: whose libraries they may be.
+        directory: where the plan has put the 64-bit libraries.
+    """
+    wide = {library.host_path for library in inventory.libraries if library.bits == 64}
+    again = tuple(
+        mount._replace(container_path=OTHER_DIRECTORY + mount.container_path[len(directory) :])
+        for mount in mounts
+        if mount.host_path in wide and mount.container_path.startswith(f"{directory}/")
+    )
+    return (*mounts, *again) if directory != OTHER_DIRECTORY else tuple(mounts)
+
+
 def _follow(link: PlannedLink, links: Mapping[str, PlannedLink], sources: Mapping[str, str]) -> str:
     for _ in range(8):
         path = resolve_target(link.path, link.target)
