@@ -20,6 +20,15 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="LIST",
         help=f"only what these driver capabilities ask for: all, {', '.join(CAPABILITIES)}",
     )
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument(
+        "--all", action="store_true", help="also the driver's files that stay on the host, and why"
+    )
+    which.add_argument(
+        "--unknown",
+        action="store_true",
+        help="only files of the driver that no rule explains; exit status 1 when there are any",
+    )
 
 
 def main(arguments: argparse.Namespace) -> int:
@@ -28,7 +37,10 @@ def main(arguments: argparse.Namespace) -> int:
     inventory = find_inventory(arguments)
     for warning in inventory.warnings:
         print_warning(warning)
+    if arguments.unknown:
+        return _print_unknown(inventory, arguments.format)
     rows = list_parts(inventory, wanted)
+    left_out = _list_fates(inventory, "left out") if arguments.all else []
     if arguments.format == "json":
         names = ("kind", "name", "capabilities", "host_path", "found_by")
         document = {
@@ -38,6 +50,8 @@ def main(arguments: argparse.Namespace) -> int:
             "driver_root": inventory.driver_root,
             "parts": [dict(zip(names, row, strict=True)) for row in rows],
         }
+        if arguments.all:
+            document["left_out"] = [{"path": path, "reason": why} for path, why in left_out]
         print(json.dumps(document, indent=2))
     elif rows:
         print(
@@ -45,6 +59,9 @@ def main(arguments: argparse.Namespace) -> int:
             f" {inventory.module_version or 'not loaded'}, CUDA {inventory.cuda_version or '?'})"
         )
         print(format_columns(("KIND", "NAME", "CAPABILITIES", "HOST PATH", "FOUND IN"), rows))
+        if left_out:
+            print()
+            print(format_columns(("LEFT OUT", "BECAUSE"), left_out))
     try:
         require_driver(inventory)
     except NoDriverError as error:
@@ -69,6 +86,7 @@ def list_parts(inventory: Inventory, wanted: tuple[str, ...]) -> list[tuple[str,
             add(kind, library.name, library.capabilities, library.host_path, library.found_by)
     for kind, files in (
         ("program", inventory.binaries),
+        ("module", inventory.modules),
         ("configuration", inventory.configurations),
         ("firmware", inventory.firmware),
         ("socket", inventory.sockets),
@@ -80,6 +98,22 @@ def list_parts(inventory: Inventory, wanted: tuple[str, ...]) -> list[tuple[str,
         place = f"{node.major}:{node.minor} {node.mode:04o}"
         add("node", node.path, (), node.host_path, place)
     return rows
+
+
+def _list_fates(inventory: Inventory, fate: str) -> list[tuple[str, str]]:
+    from sampan.driver.unknown import judge_files
+
+    return [(found.path, found.reason) for found in judge_files(inventory) if found.fate == fate]
+
+
+def _print_unknown(inventory: Inventory, form: str) -> int:
+    paths = [path for path, _ in _list_fates(inventory, "unknown")]
+    if form == "json":
+        print(json.dumps({"driver_root": inventory.driver_root, "unknown": paths}, indent=2))
+    else:
+        for path in paths:
+            print(path)
+    return 1 if paths else 0
 
 
 def _parse_capabilities(text: str) -> tuple[str, ...]:

@@ -73,13 +73,29 @@ OWN_VERSION: frozenset[str] = frozenset({
 })  # fmt: skip
 """Stems of driver libraries whose file names may carry a version of their own."""
 
-NEVER: frozenset[str] = frozenset({
-    "libEGL", "libGL", "libGLESv1_CM", "libGLESv2", "libGLX", "libGLX_indirect", "libGLdispatch",
-    "libOpenGL", "libOpenCL", "libnvidia-container", "libnvidia-container-go", "libnvidia-gtk2",
-    "libnvidia-gtk3", "libnvidia-wayland-client", "libglx", "libglxserver_nvidia",
-})  # fmt: skip
-"""Vendor-neutral loaders, which are the image's, companions that no container needs, and X.Org's
-modules (``xorg.py``); the reasons are in ``leftout.RULES``."""
+_NEUTRAL = "vendor-neutral loader: the image's own is used"
+_SETTINGS = "part of nvidia-settings, a program of the desktop: the image's own package has it"
+_TOOLKIT = "part of another container toolkit"
+_MODULE = "a module of the X server that no driver of this version goes with"
+NEVER: dict[str, str] = {
+    "libEGL": _NEUTRAL,
+    "libGL": _NEUTRAL,
+    "libGLESv1_CM": _NEUTRAL,
+    "libGLESv2": _NEUTRAL,
+    "libGLX": _NEUTRAL,
+    "libGLX_indirect": _NEUTRAL,
+    "libGLdispatch": _NEUTRAL,
+    "libOpenCL": _NEUTRAL,
+    "libOpenGL": _NEUTRAL,
+    "libglx": _MODULE,
+    "libglxserver_nvidia": _MODULE,
+    "libnvidia-container": _TOOLKIT,
+    "libnvidia-container-go": _TOOLKIT,
+    "libnvidia-gtk2": _SETTINGS,
+    "libnvidia-gtk3": _SETTINGS,
+    "libnvidia-wayland-client": _SETTINGS,
+}
+"""Stems of libraries that are not imported as libraries, and why. X.Org's modules are ``xorg.py``'s."""
 
 BINARIES: dict[str, tuple[str, ...]] = {
     "nvidia-smi": UTILITY,
