@@ -1,6 +1,7 @@
 """NVML is asked through its real binding and a libnvidia-ml of ours; its failures cost little."""
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +13,13 @@ from sampan.driver.nvml import NvmlError, query_nvml
 from sampan.driver.usage import read_usage
 from sampan.model.inventory import Inventory
 from support.compiled import compile_library
-from support.described_host import describe, install_nvml, make_described_host
+from support.described_host import (
+    add_mig_device,
+    describe,
+    install_nvml,
+    instance_minor,
+    make_described_host,
+)
 from support.driver_host import FakeHost
 
 pytestmark = pytest.mark.integration
@@ -237,7 +244,7 @@ class CachedHost:
 
 @pytest.fixture
 def cached(tmp_path: Path) -> CachedHost:
-    return CachedHost(make_described_host(tmp_path / "host", "two-gpus", real_nodes=True))
+    return CachedHost(make_described_host(tmp_path / "host", "mig", real_nodes=True))
 
 
 @pytest.mark.parametrize("description", ["two-gpus", "mig", "eight-gpus"])
@@ -267,8 +274,43 @@ def reload_module(host: FakeHost) -> None:
     host.load_module("580.200.01")
 
 
-def enter_mig_mode(host: FakeHost) -> None:
-    (host.proc / "driver/nvidia/capabilities/gpu0/mig").mkdir(parents=True)
+def create_mig_device(host: FakeHost) -> None:
+    add_mig_device(host, 0, 10, 0)
+
+
+def destroy_mig_device(host: FakeHost) -> None:
+    shutil.rmtree(host.proc / "driver/nvidia/capabilities/gpu0/mig/gi5/ci1")
+
+
+def replace_compute_instance(host: FakeHost) -> None:
+    instance = host.proc / "driver/nvidia/capabilities/gpu0/mig/gi5/ci1"
+    kept = instance.rename(instance.with_name("kept"))
+    shutil.copytree(kept, instance)
+    shutil.rmtree(kept)
+
+
+def remove_access_node(host: FakeHost) -> None:
+    (host.root / f"dev/nvidia-caps/nvidia-cap{instance_minor(0, 5)}").unlink()
+
+
+def add_imex_channel(host: FakeHost) -> None:
+    host.add_node("/dev/nvidia-caps-imex-channels/channel7", 242, 7)
+
+
+def add_infiniband(host: FakeHost) -> None:
+    host.add_node("/dev/infiniband/uverbs0", 231, 192)
+
+
+def add_dri_node(host: FakeHost) -> None:
+    host.add_node("/dev/dri/renderD135", 226, 135)
+
+
+def add_dri_link(host: FakeHost) -> None:
+    host.add_link("/dev/dri/by-path/pci-0000:18:00.0-render", "../renderD135")
+
+
+def unload_module(host: FakeHost) -> None:
+    shutil.rmtree(host.proc / "driver")
 
 
 def change_gpu(host: FakeHost) -> None:
@@ -287,8 +329,10 @@ def reboot(host: FakeHost) -> None:
 
 @pytest.mark.parametrize(
     "change",
-    [replace_library, remove_node, change_mode, reload_module, enter_mig_mode, change_gpu,
-     add_configuration, reboot],
+    [replace_library, remove_node, change_mode, reload_module, create_mig_device,
+     destroy_mig_device, replace_compute_instance, remove_access_node, add_imex_channel,
+     add_infiniband, add_dri_node, add_dri_link, unload_module, change_gpu, add_configuration,
+     reboot],
     ids=lambda change: change.__name__,
 )  # fmt: skip
 def test_a_changed_host_is_looked_at_again(cached: CachedHost, change: object) -> None:
@@ -301,8 +345,8 @@ def test_a_changed_host_is_looked_at_again(cached: CachedHost, change: object) -
 def test_an_inventory_without_nvml_is_not_kept(cached: CachedHost) -> None:
     silence(cached.host)
     cached.take()
-    install_nvml(cached.host, describe("two-gpus"))
-    assert cached.take().gpus[0].architecture == "8.9"
+    install_nvml(cached.host, describe("mig"))
+    assert cached.take().gpus[0].architecture == "9.0"
 
 
 def spoil_owner(file: Path) -> None:
@@ -342,7 +386,7 @@ def test_a_cache_that_somebody_else_could_have_written_is_not_believed(
 
 def test_an_unwritable_cache_home_costs_nothing_but_time(cached: CachedHost) -> None:
     (cached.host.base / "cache").write_text("a file where the directory should be")
-    assert cached.take().gpus[0].architecture == "8.9"
+    assert cached.take().gpus[0].architecture == "9.0"
 
 
 def test_the_cache_needs_a_home() -> None:

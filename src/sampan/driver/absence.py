@@ -26,7 +26,7 @@ def require_driver(inventory: Inventory, *, wanted_by: str = "") -> None:
     cause = "this machine has no usable NVIDIA driver"
     raise NoDriverError(
         f"{wanted_by} cannot be met: {cause}" if wanted_by else cause,
-        evidence="; ".join([*missing, _describe_pci(inventory)]),
+        evidence="; ".join([*missing, *_describe_pci(inventory)]),
         remedy=_choose_remedy(inventory, wanted_by),
     )
 
@@ -34,28 +34,51 @@ def require_driver(inventory: Inventory, *, wanted_by: str = "") -> None:
 def list_missing(inventory: Inventory) -> list[str]:
     """Each part of a working driver that this host lacks, with the place looked at."""
     missing = []
-    if not inventory.module_version:
+    discrete = _is_discrete(inventory)
+    if discrete and not inventory.module_version:
         missing.append("the kernel module is not loaded (no /proc/driver/nvidia/version)")
-    if not any(library.soname == "libcuda.so.1" for library in inventory.libraries):
+    if not _has_cuda(inventory):
         places = ", ".join(inventory.searched) or "no known directory"
+        file = "libcuda.so.<driver version>" if discrete else "libcuda.so.1"
         missing.append(
-            "no libcuda.so.<driver version> in ld.so.cache's directories nor in"
+            f"no {file} in ld.so.cache's directories nor in"
             f" {len(inventory.searched)} searched ({places})"
         )
     dev = "" if inventory.dev_root == "/" else inventory.dev_root
-    if not any(node.path == "/dev/nvidiactl" for node in inventory.control_nodes):
+    if discrete and not _has_node(inventory, "/dev/nvidiactl"):
         missing.append(f"no device node {dev}/dev/nvidiactl")
     return missing
 
 
-def _describe_pci(inventory: Inventory) -> str:
+def _is_discrete(inventory: Inventory) -> bool:
+    """Whether neither WSL's node nor a Tegra's are here; without libraries the platform is none."""
+    return not (
+        inventory.platform in ("wsl", "tegra")
+        or _has_node(inventory, "/dev/dxg")
+        or _has_node(inventory, "/dev/nvmap")
+    )
+
+
+def _has_cuda(inventory: Inventory) -> bool:
+    return any(library.soname == "libcuda.so.1" for library in inventory.libraries)
+
+
+def _has_node(inventory: Inventory, path: str) -> bool:
+    return any(node.path == path for node in inventory.control_nodes)
+
+
+def _describe_pci(inventory: Inventory) -> list[str]:
     if inventory.pci_devices:
-        return f"NVIDIA hardware on the PCI bus: {', '.join(inventory.pci_devices)}"
-    return "no NVIDIA display controller on the PCI bus"
+        return [f"NVIDIA hardware on the PCI bus: {', '.join(inventory.pci_devices)}"]
+    return ["no NVIDIA display controller on the PCI bus"] if _is_discrete(inventory) else []
 
 
 def _choose_remedy(inventory: Inventory, wanted_by: str) -> str:
-    libraries = any(library.soname == "libcuda.so.1" for library in inventory.libraries)
+    libraries = _has_cuda(inventory)
+    if _has_node(inventory, "/dev/dxg"):
+        return "install NVIDIA's driver in Windows, then in Windows: wsl --shutdown"
+    if not _is_discrete(inventory):
+        return "sudo apt-get install nvidia-jetpack, or nvidia-l4t-cuda and nvidia-l4t-core"
     if not inventory.module_version and not inventory.pci_devices and not libraries:
         other = "use a machine that has an NVIDIA GPU"
         return f"run without {wanted_by}, or {other}" if wanted_by else other

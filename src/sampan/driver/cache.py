@@ -12,10 +12,11 @@ from binascii import crc32
 from collections.abc import Mapping, Sequence
 from typing import Any, get_args
 
-from sampan.driver.fingerprint import list_node_states, list_watched, take_fingerprint
+from sampan.driver.fingerprint import list_node_states, take_fingerprint
 from sampan.model.inventory import Inventory
 
 MAXIMUM_BYTES = 4 << 20
+NVML_SONAME = "libnvidia-ml.so.1"
 
 
 def _list_tuples(record: type[Any]) -> list[tuple[int, type[Any] | None]]:
@@ -47,6 +48,8 @@ def current_inventory(
     dev_root: str = "/",
     *,
     library_search_paths: Sequence[str] = (),
+    config_search_paths: Sequence[str] = (),
+    mps_directory: str = "",
     proc_root: str = "/proc",
     sys_root: str = "/sys",
     machine: str = "",
@@ -58,6 +61,8 @@ def current_inventory(
         driver_root: as in ``take_inventory``, and so are the others.
         dev_root: directory that holds ``dev``.
         library_search_paths: library directories inside the driver root to look into first.
+        config_search_paths: share directories inside the driver root to look into last.
+        mps_directory: of CUDA_MPS_PIPE_DIRECTORY; empty = the usual place.
         proc_root: where procfs is.
         sys_root: where sysfs is.
         machine: ELF machine; empty = this host's.
@@ -68,6 +73,8 @@ def current_inventory(
         driver_root,
         dev_root,
         list(library_search_paths),
+        list(config_search_paths),
+        mps_directory,
         proc_root,
         sys_root,
         machine,
@@ -77,12 +84,15 @@ def current_inventory(
     if cached is not None:
         return cached
     from sampan.driver.inventory import take_inventory
+    from sampan.driver.watched import list_watched
 
     before = take_fingerprint((), dev_root, proc_root)
     inventory = take_inventory(
         driver_root,
         dev_root,
         library_search_paths=library_search_paths,
+        config_search_paths=config_search_paths,
+        mps_directory=mps_directory,
         proc_root=proc_root,
         sys_root=sys_root,
         machine=machine,
@@ -115,12 +125,18 @@ def locate_cache(key: Sequence[object], environment: Mapping[str, str]) -> str:
 
 def _is_complete(inventory: Inventory, dev_root: str) -> bool:
     """Whether NVML has described every GPU that may be used; a lost GPU may come back unnoticed."""
-    usable = sum(
-        line.endswith("True") and line.split()[0].removeprefix("nvidia").isdecimal()
-        for line in list_node_states(dev_root)
-    )
+    if inventory.platform == "none":
+        return False
     described = sum(bool(gpu.architecture) for gpu in inventory.gpus)
-    return inventory.platform != "none" and usable == described == len(inventory.gpus)
+    if inventory.platform == "discrete":
+        expected = sum(
+            line.endswith("True") and line.split()[0].removeprefix("nvidia").isdecimal()
+            for line in list_node_states(dev_root)
+        )
+        return expected == described == len(inventory.gpus)
+    # A Jetson's own driver has an NVML since release 36 only.
+    has_nvml = any(library.soname == NVML_SONAME for library in inventory.libraries)
+    return described == len(inventory.gpus) or not has_nvml
 
 
 def _load(path: str, key: list[object], dev_root: str, proc_root: str) -> Inventory | None:

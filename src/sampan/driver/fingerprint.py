@@ -1,49 +1,37 @@
-"""A cheap statement of the host's driver: equal text, same driver, nodes and GPUs.
+"""A cheap statement of the host's driver: equal text, same driver, nodes, GPUs and MIG devices.
 
-It is taken at every start, so it only stats paths and reads a few small files of procfs: about a
-hundred system calls. ``access`` is asked of each node because a batch system's device cgroup
-hides GPUs from NVML, and renumbers them, without changing anything else that can be seen.
+It is taken at every start, so it only stats paths and reads a few small files of procfs: some two
+hundred system calls, half a millisecond. ``access`` is asked of each node because a batch system's
+device cgroup hides GPUs from NVML, and renumbers them, without changing anything else that can be
+seen.
 """
 
 import os
 from collections.abc import Iterable
 
-from sampan.driver.capabilities import CONFIGURATIONS, SOCKETS
-from sampan.driver.places import PROGRAM_DIRECTORIES, SHARE_DIRECTORIES, known_directories
 from sampan.driver.procfs import list_gpu_information, read_params, read_text
-from sampan.driver.roots import Root
 from sampan.model.inventory import Inventory
 
-
-def list_watched(inventory: Inventory, machine: str) -> tuple[str, ...]:
-    """Host paths whose change may change the inventory: files found, and where others may appear."""
-    root = Root(inventory.driver_root)
-    shares = ("/etc", *SHARE_DIRECTORIES)
-    candidates = [
-        "/etc/ld.so.cache",
-        "/etc/alternatives",
-        *known_directories(machine),
-        *PROGRAM_DIRECTORIES,
-        *(f"{share}/{name.rpartition('/')[0]}" for share in shares for name in CONFIGURATIONS),
-        *SOCKETS,
-    ]
-    watched = dict.fromkeys(root.host_path(root.resolve(path)) for path in candidates)
-    found = [(library.host_path, library.found_by) for library in inventory.libraries]
-    for files in (
-        inventory.binaries,
-        inventory.configurations,
-        inventory.firmware,
-        inventory.sockets,
-    ):
-        found += [(file.host_path, file.found_by) for file in files]
-    for host_path, found_by in found:
-        watched.update(dict.fromkeys((host_path, os.path.dirname(host_path), found_by)))
-    watched.update(dict.fromkeys(inventory.searched))
-    return tuple(watched)
+_NODES: tuple[tuple[str, tuple[str, ...]], ...] = (
+    ("/dev", ("dxg", "gdrdrv", "host1x-fence", "nvhost-", "nvidia", "nvmap", "nvsciipc")),
+    ("/dev/dri", ("card", "renderD")),
+    ("/dev/nvidia-caps", ("nvidia-cap",)),
+    ("/dev/infiniband", ("rdma_cm", "uverbs")),
+)
+"""Directories whose nodes are looked at one by one, and how these are called."""
+_WHOLE: tuple[str, ...] = ("/dev/dri/by-path", "/dev/nvgpu", "/dev/nvidia-caps-imex-channels")
+"""Directories of which it is enough that nothing came or went; there may be 2048 IMEX channels."""
 
 
 def take_fingerprint(watched: Iterable[str], dev_root: str, proc_root: str) -> str:
-    """The text that stays equal as long as nothing has changed."""
+    """The text that stays equal as long as nothing has changed.
+
+    Args:
+        watched: from ``watched.list_watched``, of the inventory in question.
+        dev_root: directory that holds ``dev``.
+        proc_root: where procfs is.
+    """
+    dev = dev_root.rstrip("/")
     lines = [
         read_text(f"{proc_root}/sys/kernel/random/boot_id"),
         read_text(f"{proc_root}/driver/nvidia/version"),
@@ -52,29 +40,25 @@ def take_fingerprint(watched: Iterable[str], dev_root: str, proc_root: str) -> s
         *map(repr, list_gpu_information(proc_root)),
         *_list_mig(proc_root),
         *list_node_states(dev_root),
+        *(_identify(dev + directory) for directory in _WHOLE),
+        *(_identify(path) for path in watched),
     ]
-    for path in watched:
-        try:
-            status = os.lstat(path)
-        except OSError:
-            lines.append("-")
-            continue
-        lines.append(f"{status.st_dev}:{status.st_ino}:{status.st_size}:{status.st_mtime_ns}")
     return "\n".join(lines)
 
 
 def list_node_states(dev_root: str) -> list[str]:
-    """One line for each NVIDIA and DRI node: name, number, owner, mode, and whether we may use it."""
+    """One line for each node of the driver: name, number, mode, owner, and whether we may use it."""
     lines = []
-    for directory in (f"{dev_root.rstrip('/')}/dev", f"{dev_root.rstrip('/')}/dev/dri"):
+    for directory, prefixes in _NODES:
+        place = dev_root.rstrip("/") + directory
         try:
-            names = sorted(os.listdir(directory))
+            names = sorted(os.listdir(place))
         except OSError:
             continue
         for name in names:
-            if not name.startswith(("nvidia", "card", "renderD")):
+            if not name.startswith(prefixes):
                 continue
-            path = f"{directory}/{name}"
+            path = f"{place}/{name}"
             try:
                 status = os.lstat(path)
             except OSError:
@@ -86,16 +70,46 @@ def list_node_states(dev_root: str) -> list[str]:
     return lines
 
 
-def _list_mig(proc_root: str) -> list[str]:
-    directory = f"{proc_root}/driver/nvidia/capabilities"
+def fingerprint_text(inventory: Inventory) -> str:
+    """32 hexadecimal digits that stay equal as long as an import of this driver would be the same.
+
+    Versions, paths, nodes, GPUs and MIG devices count; warnings do not, nor when files were
+    installed. It is what a CDI specification is marked with, so that a later look at the host says
+    whether the specification still fits.
+    """
+    import hashlib
+    import json
+
+    lasting = inventory._replace(warnings=(), searched=(), params="", pci_devices=())
+    return hashlib.blake2b(json.dumps(lasting).encode(), digest_size=16).hexdigest()
+
+
+def _identify(path: str) -> str:
     try:
-        names = sorted(name for name in os.listdir(directory) if name.startswith("gpu"))
+        status = os.lstat(path)
+    except OSError:
+        return "-"
+    return f"{status.st_dev}:{status.st_ino}:{status.st_size}:{status.st_mtime_ns}"
+
+
+def _list_mig(proc_root: str) -> list[str]:
+    """The GPU and compute instances, and when procfs first showed each.
+
+    An instance may be followed by another of the same number; its entry in procfs is a new one.
+    """
+    directory = f"{proc_root}/driver/nvidia/capabilities"
+    lines = []
+    for gpu in _list_names(directory, "gpu"):
+        lines.append(gpu)
+        for gi in _list_names(f"{directory}/{gpu}/mig", "gi"):
+            place = f"{directory}/{gpu}/mig/{gi}"
+            lines.append(f"{gi} {_identify(place)}")
+            lines += [f"{ci} {_identify(f'{place}/{ci}')}" for ci in _list_names(place, "ci")]
+    return lines
+
+
+def _list_names(directory: str, prefix: str) -> list[str]:
+    try:
+        return sorted(name for name in os.listdir(directory) if name.startswith(prefix))
     except OSError:
         return []
-    lines = []
-    for name in names:
-        try:
-            lines.append(f"{name} {sorted(os.listdir(f'{directory}/{name}/mig'))}")
-        except OSError:
-            lines.append(name)
-    return lines

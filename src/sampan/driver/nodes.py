@@ -50,7 +50,7 @@ class DeviceView(NamedTuple):
     def find_in(self, directory: str, prefixes: tuple[str, ...]) -> tuple[DeviceNode, ...]:
         """Nodes in ``directory`` whose names begin so, ``channel10`` after ``channel9``."""
         names = [name for name in self.list_names(directory) if name.startswith(prefixes)]
-        names.sort(key=lambda name: (len(name.rstrip("0123456789")), len(name), name))
+        names.sort(key=lambda name: (name.rstrip("0123456789"), len(name), name))
         return self.find(f"{directory}/{name}" for name in names)
 
     def list_names(self, directory: str) -> list[str]:

@@ -130,10 +130,12 @@ class Gpu(NamedTuple):
 
 
 EXTRA_KINDS: tuple[str, ...] = (
-    "gdrcopy", "gds", "imex", "jetpack", "mig-config", "mig-monitor", "mofed", "nvswitch",
+    "fabric-imex-mgmt", "gdrcopy", "gds", "imex", "jetpack", "mig-config", "mig-monitor", "mofed",
+    "nvswitch",
 )  # fmt: skip
 """What is imported only when it is asked for by name (field note, sections 3.4 and 4.2).
 
+``fabric-imex-mgmt`` is what an IMEX manager needs, no user of its channels; no variable asks for it.
 ``jetpack`` is what Tegra's CSV lists hold beyond the base ones: NVIDIA_REQUIRE_JETPACK=csv-mounts=all.
 """
 
