@@ -22,7 +22,8 @@ _MAX_LIBC = 8 << 20
 _COMPAT_DIRECTORY = "/usr/local/cuda/compat"
 _COMPAT_NOTE = b".note.cuda.fwd_compatibility"
 _COMPAT_OWNER = b"NVIDIA Corporation"
-_COMPAT_NAME = re.compile(rb"libcuda\.so\.(\d+\.\d+(?:\.\d+)?)\Z")
+_COMPAT_NAME = re.compile(rb"libcuda\.so\.([^/]{1,64}\.[^/]{1,64})\Z")
+"""NVIDIA's own pattern: what stands for the version need not be one."""
 
 _LIBC_NAME = re.compile(rb"libc-(\d+\.\d+(?:\.\d+)?)\.so\Z")
 _LIBC_BANNER = re.compile(rb"GNU C Library [^\n]{0,200}release version (\d+\.\d+(?:\.\d+)?)")
@@ -193,7 +194,7 @@ def _versioned_libcuda(directory: Node, size: ContentSize) -> Iterator[tuple[str
     for name, node in (directory.children or {}).items():
         match = _COMPAT_NAME.match(name)
         if match and node.entry.kind == _FILE and size(node):
-            yield match[1].decode(), node
+            yield _text(match[1]), node
 
 
 def _read_path(root: Node, path: str, read: ReadContent, limit: int) -> bytes:

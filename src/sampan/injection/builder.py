@@ -16,7 +16,12 @@ SOCKET_OPTIONS: tuple[str, ...] = ("nosuid", "nodev", "noexec", "rbind", "rpriva
 
 
 class PlanBuilder:
-    """A plan while it is made for one image."""
+    """A plan while it is made for one image.
+
+    Attributes:
+        facts: of the image.
+        library_names: every name under which the container's loader finds a driver library.
+    """
 
     def __init__(self, facts: ImageFacts) -> None:
         self.facts = facts
@@ -28,6 +33,8 @@ class PlanBuilder:
         self._gids: dict[int, None] = {}
         self._reasons: list[Reason] = []
         self._warnings: dict[str, None] = {}
+        self._left_out: set[str] = set()
+        self.library_names: set[str] = set()
 
     def add_mount(
         self, host_path: str, container_path: str, options: tuple[str, ...], why: str
@@ -79,6 +86,7 @@ class PlanBuilder:
 
     def leave_out(self, item: str, why: str, source: str) -> None:
         """Explain what is not in the plan."""
+        self._left_out.add(item)
         self._reasons.append(Reason(item, False, why, source))
 
     def warn(self, text: str) -> None:
@@ -87,7 +95,18 @@ class PlanBuilder:
 
     def has(self, path: str) -> bool:
         """Whether the plan puts something at a container path."""
-        return path in self._mounts or path in self._links
+        # An empty file under a mount alone is nothing yet.
+        file = self._files.get(path)
+        return (
+            path in self._mounts
+            or path in self._links
+            or path in self._devices
+            or bool(file and file.content)
+        )
+
+    def is_left_out(self, item: str) -> bool:
+        """Whether it was said that an item is not in the plan."""
+        return item in self._left_out
 
     def finish(self) -> ImportPlan:
         """The plan."""

@@ -22,8 +22,9 @@ from sampan.injection.cdi_hooks import (
 from sampan.injection.cdi_resolve import merge_edits
 from sampan.injection.cdi_versions import KNOWN, required_version, version_key
 from sampan.injection.neutral import neutral_facts
+from sampan.injection.nodes import DRI_CAPABILITIES
 from sampan.injection.places import MULTIARCH
-from sampan.injection.plan import DRI_CAPABILITIES, plan_import
+from sampan.injection.plan import plan_import
 from sampan.model.cdi import CdiDevice, CdiEdits, CdiMount, CdiSpec
 from sampan.model.facts import ImageFacts
 from sampan.model.inventory import CAPABILITIES, DeviceNode, Extra, Inventory

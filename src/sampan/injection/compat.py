@@ -28,21 +28,33 @@ class CompatDecision(NamedTuple):
 
 
 def decide_cuda_compat(
-    compat: CudaCompat, *, driver_version: str, cuda_version: str, gpus: Sequence[Gpu]
+    compat: CudaCompat,
+    *,
+    driver_version: str,
+    cuda_version: str,
+    gpus: Sequence[Gpu],
+    tegra: bool = False,
 ) -> CompatDecision:
     """Decide for one image and host.
+
+    With a note: the host's branch is in it and the image's driver is newer; where a driver version
+    cannot be read, the image's CUDA is newer. Without one: the image's branch is newer, except on
+    Tegra, whose packages all have it.
 
     Args:
         compat: the image's.
         driver_version: the host's, e.g. ``535.261.03``; numbers may have leading zeros.
         cuda_version: the host driver's CUDA, e.g. ``12.2``; empty if unknown.
         gpus: those the container gets.
+        tegra: whether the host is one.
     """
     unfit = [gpu for gpu in gpus if not is_data_centre(gpu)]
     if unfit:
         return CompatDecision(False, f"{unfit[0].name or 'the GPU'} is no data-centre GPU")
     ours, host = _numbers(compat.version), _numbers(driver_version)
     if not compat.note:
+        if tegra:
+            return CompatDecision(False, "the library has no note for this board")
         if not ours or not host:
             return CompatDecision(False, "a driver version is unknown and the library has no note")
         newer = ours[0] > host[0]
@@ -78,6 +90,8 @@ def is_data_centre(gpu: Gpu) -> bool:
 def _parse_note(text: str) -> tuple[frozenset[int], str] | None:
     try:
         note: Any = json.loads(text)
+        if not isinstance(note["Driver"], list):
+            return None
         branches = frozenset(int(str(branch).partition(".")[0]) for branch in note["Driver"])
         cuda = note.get("CUDA Version", "")
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
@@ -87,6 +101,6 @@ def _parse_note(text: str) -> tuple[frozenset[int], str] | None:
 
 def _numbers(version: str) -> tuple[int, ...]:
     parts = version.split(".")
-    if not version or not all(part.isascii() and part.isdecimal() for part in parts):
+    if not all(part.isascii() and part.isdecimal() and len(part) <= 9 for part in parts):
         return ()
     return tuple(int(part) for part in parts)

@@ -1,6 +1,6 @@
 """The library part of a plan: which driver libraries, where, under which names, and the cache."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from sampan.errors import SampanError
 from sampan.injection.builder import FILE_OPTIONS, PlanBuilder
@@ -19,9 +19,13 @@ from sampan.model.plan import PlannedFile
 
 LEADERS: dict[str, str] = {"compute": "libcuda.so.1", "utility": "libnvidia-ml.so.1"}
 EXTRA_LINKS: dict[str, tuple[str, str, str]] = {
+    "libcuda.so.1": ("compute", "libcuda.so", "libcuda.so.1"),
     "libGLX_nvidia.so.0": ("graphics", "libGLX_indirect.so.0", "libGLX_nvidia.so.0"),
     "libnvidia-allocator.so.1": (
         "graphics", "gbm/nvidia-drm_gbm.so", "../libnvidia-allocator.so.1",
+    ),
+    "libnvidia-opticalflow.so.1": (
+        "video", "libnvidia-opticalflow.so", "libnvidia-opticalflow.so.1",
     ),
     "libvdpau_nvidia.so.1": ("video", "vdpau/libvdpau_nvidia.so.1", "../libvdpau_nvidia.so.1"),
 }  # fmt: skip
@@ -56,7 +60,7 @@ def plan_libraries(
     for library in inventory.libraries:
         asking = [word for word in library.capabilities if word in wanted]
         directory = directories.get(library.bits)
-        if not asking:
+        if library.capabilities and not asking:
             builder.leave_out(
                 library.name,
                 f"capability {' or '.join(library.capabilities)} is not asked for",
@@ -70,13 +74,17 @@ def plan_libraries(
             )
             builder.leave_out(library.name, f"32-bit: {why}", library.host_path)
         else:
+            if library.directory:
+                directory = real_directory(facts, library.directory)
             planned.append((library, directory))
             _plan_library(builder, library, directory, asking, inventory.driver_version)
     for library, directory in planned:
         _plan_links(builder, library, directory, wanted)
+    builder.library_names.update(_loader_names(planned))
     _require_leaders(builder, inventory, wanted, planned)
     _say_masked(builder, planned)
     _plan_cache(builder, inventory, planned, gpus)
+    _name_cuda_directories(builder, planned)
     if "graphics" in wanted:
         _check_neutral(builder)
 
@@ -87,10 +95,9 @@ def _plan_library(
     path = f"{directory}/{library.name}"
     if path in builder.facts.libraries:
         builder.add_mount_point(path)
-    words = f"capability {', '.join(asking)}"
-    builder.add_mount(
-        library.host_path, path, FILE_OPTIONS, f"{words}; {library.soname} of driver {version}"
-    )
+    words = f"capability {', '.join(asking)}; " if asking else ""
+    driver = f" of driver {version}" if version else ""
+    builder.add_mount(library.host_path, path, FILE_OPTIONS, f"{words}{library.soname}{driver}")
 
 
 def _plan_links(
@@ -105,6 +112,14 @@ def _plan_links(
     capability, path, target = EXTRA_LINKS.get(library.soname, ("", "", ""))
     if capability in wanted:
         builder.add_link(f"{directory}/{path}", target, "where its loader looks for it")
+
+
+def _loader_names(planned: Sequence[tuple[DriverLibrary, str]]) -> Iterator[str]:
+    for library, _ in planned:
+        yield from (library.name, library.soname, *library.links)
+        path = EXTRA_LINKS.get(library.soname, ("", "", ""))[1]
+        if path and "/" not in path:
+            yield path
 
 
 def _require_leaders(
@@ -191,6 +206,7 @@ def _plan_compat(
         driver_version=inventory.driver_version,
         cuda_version=inventory.cuda_version,
         gpus=gpus,
+        tegra=inventory.platform == "tegra",
     )
     item = f"{compat.directory}/libcuda.so.{compat.version}"
     if not decision.use:
@@ -202,6 +218,18 @@ def _plan_compat(
     return [
         LoaderEntry(name.encode(), f"{compat.directory}/{name}".encode(), flags) for name in names
     ]
+
+
+def _name_cuda_directories(
+    builder: PlanBuilder, planned: Sequence[tuple[DriverLibrary, str]]
+) -> None:
+    found = [directory for library, directory in planned if library.soname == "libcuda.so.1"]
+    if found:
+        builder.set_environment(
+            "NVIDIA_CTK_LIBCUDA_DIR",
+            ":".join(dict.fromkeys(found)),
+            "where libcuda.so.1 is, for programs that look for it themselves",
+        )
 
 
 def _check_neutral(builder: PlanBuilder) -> None:

@@ -4,6 +4,7 @@ Every directory of it is what it is called, except ``/usr/lib32``, and its loade
 libraries. It holds no library, no cache and no forward-compatibility package.
 """
 
+from sampan.injection.files import MODULE_DIRECTORIES
 from sampan.injection.places import MACHINES, MULTIARCH
 from sampan.model.facts import RESOLVED_DIRECTORIES, ImageFacts
 from sampan.model.inventory import Inventory
@@ -34,7 +35,7 @@ def neutral_facts(inventory: Inventory, *, library_directory: str = "") -> Image
         libc_version="",
         interpreter="",
         resolved=resolved,
-        directories=(narrow,) if narrow else (),
+        directories=(*((narrow,) if narrow else ()), _module_directory(wide)),
         library_directories=(wide, narrow) if narrow else (wide,),
         loader_cache=b"",
         libraries={},
@@ -43,6 +44,11 @@ def neutral_facts(inventory: Inventory, *, library_directory: str = "") -> Image
         group="",
         shell="",
     )
+
+
+def _module_directory(wide: str) -> str:
+    """As if an X server were there: of the kind of system that the library directory tells."""
+    return MODULE_DIRECTORIES[1 if wide.endswith("/lib64") else 0]
 
 
 def _own_directory(inventory: Inventory, bits: int) -> str:

@@ -6,18 +6,31 @@ out; in particular nothing in it is followed on the host's behalf.
 
 from typing import NamedTuple
 
-FACTS_VERSION = 1
+FACTS_VERSION = 2
 
 RESOLVED_DIRECTORIES: tuple[str, ...] = (
-    "/bin", "/dev", "/etc", "/etc/ld.so.conf.d", "/etc/OpenCL/vendors", "/etc/nvidia",
-    "/etc/vulkan/icd.d", "/etc/vulkan/implicit_layer.d", "/home", "/lib", "/lib/firmware/nvidia",
-    "/lib/aarch64-linux-gnu", "/lib/x86_64-linux-gnu", "/lib32", "/lib64", "/proc", "/root",
-    "/run", "/sbin", "/sys", "/tmp", "/usr/bin", "/usr/lib", "/usr/lib/aarch64-linux-gnu",
-    "/usr/lib/i386-linux-gnu", "/usr/lib/x86_64-linux-gnu", "/usr/lib32", "/usr/lib64",
-    "/usr/local/bin", "/usr/local/cuda/compat", "/usr/sbin", "/usr/share/X11/xorg.conf.d",
-    "/usr/share/egl/egl_external_platform.d", "/usr/share/glvnd/egl_vendor.d",
-    "/usr/share/nvidia", "/usr/share/vulkan/icd.d", "/usr/share/vulkan/implicit_layer.d",
-    "/var/run", "/var/tmp",
+    "/bin", "/dev", "/etc", "/etc/OpenCL/vendors", "/etc/X11/xorg.conf.d",
+    "/etc/egl/egl_external_platform.d", "/etc/glvnd/egl_vendor.d", "/etc/ld.so.conf.d",
+    "/etc/nvidia", "/etc/nvidia/nvidia-application-profiles-rc.d", "/etc/vulkan/icd.d",
+    "/etc/vulkan/implicit_layer.d", "/etc/vulkansc/icd.d", "/home", "/lib",
+    "/lib/aarch64-linux-gnu", "/lib/firmware", "/lib/firmware/nvidia",
+    "/lib/x86_64-linux-gnu", "/lib32", "/lib64", "/opt", "/proc", "/root", "/run",
+    "/run/nvidia-fabricmanager", "/run/nvidia-persistenced", "/run/udev", "/sbin", "/sys",
+    "/tmp", "/usr/bin", "/usr/lib", "/usr/lib/aarch64-linux-gnu",
+    "/usr/lib/aarch64-linux-gnu/gbm", "/usr/lib/aarch64-linux-gnu/nvidia",
+    "/usr/lib/aarch64-linux-gnu/tegra", "/usr/lib/aarch64-linux-gnu/tegra-egl",
+    "/usr/lib/aarch64-linux-gnu/vdpau", "/usr/lib/gbm", "/usr/lib/i386-linux-gnu",
+    "/usr/lib/vdpau", "/usr/lib/wsl", "/usr/lib/wsl/drivers", "/usr/lib/wsl/lib",
+    "/usr/lib/x86_64-linux-gnu", "/usr/lib/x86_64-linux-gnu/gbm",
+    "/usr/lib/x86_64-linux-gnu/vdpau", "/usr/lib/xorg/modules",
+    "/usr/lib/xorg/modules/drivers", "/usr/lib/xorg/modules/extensions", "/usr/lib32",
+    "/usr/lib64", "/usr/lib64/gbm", "/usr/lib64/vdpau", "/usr/lib64/xorg/modules",
+    "/usr/lib64/xorg/modules/drivers", "/usr/lib64/xorg/modules/extensions", "/usr/local",
+    "/usr/local/bin", "/usr/local/cuda/compat", "/usr/local/nvidia", "/usr/local/nvidia/bin",
+    "/usr/local/nvidia/lib", "/usr/local/nvidia/lib64", "/usr/sbin", "/usr/share",
+    "/usr/share/X11/xorg.conf.d", "/usr/share/egl/egl_external_platform.d",
+    "/usr/share/glvnd/egl_vendor.d", "/usr/share/nvidia", "/usr/share/vulkan/icd.d",
+    "/usr/share/vulkan/implicit_layer.d", "/usr/share/vulkansc/icd.d", "/var/run", "/var/tmp",
 )  # fmt: skip
 """Directories whose every leading component is resolved in the image's index."""
 

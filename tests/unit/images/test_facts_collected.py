@@ -250,7 +250,7 @@ def test_facts_survive_their_file_whatever_the_bytes() -> None:
 
 @pytest.mark.parametrize(
     "data",
-    [b"", b"[]", b"{}", b'{"version": 1}', b'{"version": 1, "loader_cache": 3}', b"\xff\xfe"],
+    [b"", b"[]", b"{}", b'{"version": 2}', b'{"version": 2, "loader_cache": 3}', b"\xff\xfe"],
 )
 def test_a_damaged_facts_file_says_so(data: bytes) -> None:
     with pytest.raises(FactsError, match="damaged"):
@@ -264,3 +264,12 @@ def test_facts_of_another_version_ask_for_a_new_import() -> None:
         load_facts(json.dumps(document).encode())
     assert "version 99" in caught.value.evidence
     assert "sampan import" in caught.value.remedy
+
+
+def test_a_compatibility_library_with_an_odd_version_counts_as_one_of_several() -> None:
+    place = "usr/local/cuda/compat/libcuda.so."
+    odd = collect({f"{place}r550.beta": elf_with_note()}).cuda_compat
+    assert odd is not None
+    assert odd.version == "r550.beta"
+    both = {f"{place}r550.beta": elf_with_note(), f"{place}550.54.15": elf_with_note()}
+    assert collect(both).cuda_compat is None

@@ -32,6 +32,15 @@ def note(*branches: int, cuda: str = "12.8") -> str:
         ("570.86.10", "[]", "535.261.03", False),
         ("570.86.10", '{"Driver": "x"}', "535.261.03", False),
         ("570.86.10", "[" * 100_000, "535.261.03", False),
+        ("570.86.10", '{"Driver": ["535", 550.1]}', "535.261.03", True),
+        ("570.86.10", '{"Driver": [[]]}', "535.261.03", False),
+        ("550.54", note(535), "535.261.03", True),
+        ("535.261.03.1", note(535), "535.261.03", True),
+        ("9" * 5000, note(535), "535.261.03", True),
+        ("9" * 5000, "", "535.261.03", False),
+        ("550.beta", "", "535.261.03", False),
+        ("550.beta", note(535, cuda="12.1"), "535.261.03", False),
+        ("550.beta", note(550, cuda="12.8"), "535.261.03", True),
     ],
 )
 def test_versions_and_note_decide(version: str, text: str, host: str, used: bool) -> None:
@@ -83,3 +92,11 @@ def test_a_consumer_gpu_among_them_forbids_it() -> None:
 )
 def test_data_centre_gpus_are_told_by_brand_or_name(brand: str, name: str, expected: bool) -> None:
     assert is_data_centre(make_gpu(brand, name)) is expected
+
+
+def test_without_a_note_a_tegra_board_keeps_its_own() -> None:
+    compat = CudaCompat("/usr/local/cuda/compat", "600.1", "")
+    decision = decide_cuda_compat(
+        compat, driver_version="540.4.0", cuda_version="12.6", gpus=[], tegra=True
+    )
+    assert not decision.use

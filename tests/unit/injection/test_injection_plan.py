@@ -53,7 +53,7 @@ def left_out(made: ImportPlan) -> dict[str, str]:
     return {reason.item: reason.why for reason in made.reasons if not reason.included}
 
 
-@pytest.mark.parametrize("capabilities", ["compute,utility", ",".join(CAPABILITIES)])
+@pytest.mark.parametrize("capabilities", ["compute,utility", ",".join(CAPABILITIES), *CAPABILITIES])
 def test_the_plan_for_the_h200_machine_is_the_golden_one(host: FakeHost, capabilities: str) -> None:
     made = plan(host.take(), wish(*capabilities.split(",")))
     lines = [f"capabilities: {capabilities}"]
@@ -73,7 +73,8 @@ def test_the_plan_for_the_h200_machine_is_the_golden_one(host: FakeHost, capabil
     ]
     lines += [f"warning {warning}" for warning in made.warnings]
     text = "\n".join(lines).replace(str(host.root.resolve()), "ROOT") + "\n"
-    kind = "usual" if capabilities == "compute,utility" else "all"
+    kinds = {"compute,utility": "usual", ",".join(CAPABILITIES): "all"}
+    kind = kinds.get(capabilities, capabilities)
     golden = TESTDATA / "h200" / f"explain-{kind}.txt"
     if os.environ.get("SAMPAN_UPDATE_GOLDEN"):
         golden.write_text(text)
