@@ -84,7 +84,7 @@ def _run(words: list[str]) -> int:
     if command is None:
         raise _unknown(name)
     module = importlib.import_module(f"sampan.cli.{command.module}")
-    parser = _make_parser(name, command)
+    parser = make_parser(name, command)
     module.configure(parser)
     code: int = module.main(parser.parse_args(words[1:]))
     return code
@@ -106,7 +106,8 @@ def _unknown(name: str) -> UsageError:
     return UsageError(f"no {kind} {name!r}", remedy=hint)
 
 
-def _make_parser(name: str, command: Command) -> "argparse.ArgumentParser":
+def make_parser(name: str, command: Command) -> "argparse.ArgumentParser":
+    """The parser of a command, or of one of its subcommands, before it has options."""
     import argparse
 
     # argparse asks gettext for each of its words, which imports locale and looks for catalogues;

@@ -39,4 +39,5 @@ COMMANDS: dict[str, Command] = {
     "gpus": Command("gpus", "list the GPUs of this host", "Driver"),
     "driver": Command("driver", "show the driver files and nodes of this host", "Driver"),
     "explain": Command("explain", "show what a container would get, and why", "Driver"),
+    "cdi": Command("cdi", "make, check and list CDI documents", "Driver"),
 }

@@ -1,0 +1,220 @@
+"""Options of the commands that make CDI documents: nvidia-ctk's where it has them, and its variables."""
+
+import argparse
+import fnmatch
+import os
+from collections.abc import Mapping, Sequence
+
+from sampan.cli.flags import add_flag
+from sampan.cli.render import print_warning
+from sampan.errors import UsageError
+from sampan.injection.cdi_devices import STRATEGIES
+from sampan.injection.cdi_generate import EXTRA_MODES, MODES, CdiOptions
+from sampan.injection.cdi_hooks import WITHOUT_EFFECT, HookChoice, choose_jobs
+from sampan.model.inventory import CAPABILITIES, Inventory
+
+NO_GIDS = "no-additional-gids-for-device-nodes"
+OTHER_FEATURES = (
+    "disable-ipc-discoverer", "disable-multiple-csv-devices", "disable-nvsandboxutils",
+    "enable-coherent-annotations", "enable-explicit-driver-libraries",
+)  # fmt: skip
+"""Feature flags of nvidia-ctk that change nothing here."""
+FIXED_VARIABLES: dict[str, str] = {
+    "output": "NVIDIA_CTK_CDI_OUTPUT_FILE_PATH",
+    "driver_root": "NVIDIA_CTK_DRIVER_ROOT",
+    "dev_root": "NVIDIA_CTK_DEV_ROOT",
+}
+
+
+def add_generate_options(parser: argparse.ArgumentParser) -> None:
+    """Add what says how a document is made; ``document_options`` reads it."""
+    add = parser.add_argument
+    add("--format", choices=("yaml", "json"), help="default: the output's extension, else yaml")
+    add("--mode", "--discovery-mode", choices=MODES, default="auto", help="default: by platform")
+    _add_list(add, "--device-name-strategy", "NAME", f"{', '.join(STRATEGIES)}; may be repeated")
+    _add_list(add, "--device-id", "ID", "only this GPU or MIG device (0, 0:1, a UUID), or none",
+              "--device")  # fmt: skip
+    add_flag(add, "--no-all-device", help="no device `all`")
+    add("--driver-root", default="/", metavar="DIR", help="stands for / of the driver's system")
+    add("--dev-root", default="", metavar="DIR", help="holds dev; default: driver root, else /")
+    _add_list(add, "--library-search-path", "DIR", "look for libraries here first")
+    _add_list(add, "--config-search-path", "DIR", "look for configuration files here too")
+    add("--vendor", default="", help="default: nvidia.com")
+    add("--class", dest="class_name", default="", help="default: gpu, or the mode's")
+    add("--capabilities", default="all", metavar="LIST",
+        help=f"import only what these ask for: all, {', '.join(CAPABILITIES)}")  # fmt: skip
+    add("--spec-version", default="", metavar="V", help="default: the lowest that fits")
+    add_flag(add, "--no-additional-gids", help="leave out groups of nodes, which need 0.7.0")
+    add("--hook-path", metavar="FILE", help="sampan-hook on the host; empty = no hook;"
+        " default: the installed one")  # fmt: skip
+    add("--nvidia-cdi-hook-path", "--nvidia-ctk-path", default="", metavar="FILE",
+        help="use NVIDIA's hook program instead")  # fmt: skip
+    _add_list(add, "--disable-hook", "NAME", "leave out a job of hooks, or all")
+    _add_list(add, "--enable-hook", "NAME", "have a job although --disable-hook names it")
+    _add_list(add, "--feature-flag", "NAME", f"of nvidia-ctk; {NO_GIDS} has an effect")
+    _add_list(add, "--csv.ignore-pattern", "GLOB", "leave out paths of Tegra's lists",
+              dest="csv_ignore")  # fmt: skip
+
+
+def apply_environment(arguments: argparse.Namespace, environment: Mapping[str, str]) -> None:
+    """Give options that were not written the values of nvidia-ctk's variables.
+
+    Raises:
+        UsageError: a variable's value is none of its option's.
+    """
+    for name, value in vars(arguments).items():
+        if value not in (None, "", [], False) and (name, value) not in _DEFAULTS:
+            continue
+        words = [
+            f"NVIDIA_CTK_CDI_GENERATE_{name.upper()}",
+            f"NVIDIA_CTK_CDI_GENERATE_{name.upper()}S",
+        ]
+        words += [FIXED_VARIABLES[name]] if name in FIXED_VARIABLES else []
+        said = next((environment[word] for word in words if environment.get(word)), "")
+        if not said:
+            continue
+        if isinstance(value, list):
+            setattr(arguments, name, [word for word in said.split(",") if word])
+        elif isinstance(value, bool):
+            setattr(arguments, name, said.lower() in ("1", "t", "true"))
+        elif (name == "mode" and said not in MODES) or (
+            name == "format" and said not in ("yaml", "json")
+        ):
+            raise UsageError(f"{words[0]} is {said!r}", remedy=f"unset {words[0]}")
+        else:
+            setattr(arguments, name, said)
+
+
+_DEFAULTS = (("mode", "auto"), ("driver_root", "/"), ("capabilities", "all"))
+
+
+def document_options(arguments: argparse.Namespace) -> CdiOptions:
+    """What the options ask for.
+
+    Raises:
+        UsageError: a word is unknown.
+    """
+    strategies = arguments.device_name_strategy or ["index", "uuid"]
+    _require(strategies, STRATEGIES, "device name strategy")
+    features = [word for text in arguments.feature_flag for word in text.split(",") if word]
+    _require(features, (NO_GIDS, *OTHER_FEATURES), "feature flag")
+    for feature in features:
+        if feature != NO_GIDS:
+            print_warning(f"the feature flag {feature} of nvidia-ctk has no effect here")
+    words = [word.strip() for word in arguments.capabilities.split(",") if word.strip()]
+    _require(words, ("all", *CAPABILITIES), "driver capability")
+    return CdiOptions(
+        mode=arguments.mode,
+        vendor=arguments.vendor,
+        class_name=arguments.class_name,
+        strategies=tuple(strategies),
+        devices=tuple(arguments.device_id or ["all"]),
+        with_all=not arguments.no_all_device,
+        capabilities=CAPABILITIES if "all" in words else tuple(words),
+        version=arguments.spec_version.removeprefix("v"),
+        additional_gids=not (arguments.no_additional_gids or NO_GIDS in features),
+        hook=_choose_hook(arguments),
+    )
+
+
+def find_inventory(arguments: argparse.Namespace) -> Inventory:
+    """The inventory that the options mean: the cached one where it holds.
+
+    Raises:
+        UsageError: a root is no directory.
+        NoDriverError: there is no driver, and the mode is about one.
+    """
+    inventory = look_at_host(arguments)
+    if arguments.mode not in (*EXTRA_MODES, "management"):
+        from sampan.driver.absence import require_driver
+
+        require_driver(inventory)
+    return inventory
+
+
+def look_at_host(arguments: argparse.Namespace) -> Inventory:
+    """As ``find_inventory``, of a host without a driver too.
+
+    Raises:
+        UsageError: a root is no directory.
+    """
+    driver_root = arguments.driver_root
+    dev_root = arguments.dev_root or (driver_root if os.path.isdir(f"{driver_root}/dev") else "/")
+    for option, root in (("--driver-root", driver_root), ("--dev-root", dev_root)):
+        if not os.path.isdir(root):
+            raise UsageError(f"{option} {root} is no directory", remedy="name one that exists")
+    if arguments.config_search_path:
+        from sampan.driver.inventory import take_inventory
+
+        inventory = take_inventory(
+            driver_root,
+            dev_root,
+            library_search_paths=arguments.library_search_path,
+            config_search_paths=arguments.config_search_path,
+        )
+    else:
+        from sampan.driver.cache import current_inventory
+
+        inventory = current_inventory(
+            driver_root, dev_root, library_search_paths=arguments.library_search_path
+        )
+    if inventory.platform == "tegra" and arguments.csv_ignore:
+        return _ignore(inventory, arguments.csv_ignore)
+    return inventory
+
+
+def choose_format(arguments: argparse.Namespace) -> bool:
+    """Whether JSON is to be written."""
+    if arguments.format:
+        return bool(arguments.format == "json")
+    return bool(arguments.output.endswith(".json"))
+
+
+def _ignore(inventory: Inventory, patterns: Sequence[str]) -> Inventory:
+    root = inventory.driver_root.rstrip("/")
+
+    def kept(path: str) -> bool:
+        inner = path.removeprefix(root)
+        return not any(fnmatch.fnmatchcase(inner, pattern) for pattern in patterns)
+
+    return inventory._replace(
+        libraries=tuple(one for one in inventory.libraries if kept(one.host_path)),
+        binaries=tuple(one for one in inventory.binaries if kept(one.host_path)),
+        configurations=tuple(one for one in inventory.configurations if kept(one.host_path)),
+        control_nodes=tuple(one for one in inventory.control_nodes if kept(one.path)),
+        links=tuple(one for one in inventory.links if kept(one.path)),
+    )
+
+
+def _choose_hook(arguments: argparse.Namespace) -> HookChoice:
+    disabled = choose_jobs(
+        [word for text in arguments.disable_hook for word in text.split(",")],
+        [word for text in arguments.enable_hook for word in text.split(",")],
+    )
+    for word in arguments.enable_hook:
+        if word in WITHOUT_EFFECT:
+            print_warning(f"the hook {word} of nvidia-ctk has no effect here")
+    if arguments.nvidia_cdi_hook_path:
+        program, nvidia = arguments.nvidia_cdi_hook_path, True
+    elif arguments.hook_path is not None:
+        program, nvidia = arguments.hook_path, False
+    else:
+        from sampan.engines.cdi import locate_hook
+
+        program, nvidia = locate_hook(), False
+    if program and not program.startswith("/"):
+        raise UsageError(f"the hook {program} is no absolute path", remedy="write the whole path")
+    return HookChoice(program, nvidia, disabled)
+
+
+def _add_list(add: object, name: str, metavar: str, help: str, *more: str, dest: str = "") -> None:  # noqa: A002
+    add(  # type: ignore[operator]
+        name, *more, action="append", default=[], metavar=metavar, help=help,
+        **({"dest": dest} if dest else {}),
+    )  # fmt: skip
+
+
+def _require(words: Sequence[str], known: Sequence[str], what: str) -> None:
+    for word in words:
+        if word not in known:
+            raise UsageError(f"unknown {what} {word!r}", remedy=f"choose from: {', '.join(known)}")
