@@ -22,7 +22,8 @@ from sampan.model.plan import ImportPlan, PlannedDevice, PlannedFile, PlannedLin
 plan = ImportPlan(
     mounts=(PlannedMount("/bin/busybox-of-host", "/opt/driver/echo", ("ro", "nosuid", "nodev", "rbind")),),
     devices=(PlannedDevice("/dev/driver0", "/dev/null", 1, 3, 0o666, 0, 0, "rwm"),),
-    links=(PlannedLink("/usr/lib/libdriver.so.1", "libdriver.so.5"), PlannedLink("/usr/lib/new/deep.so", "x")),
+    links=(PlannedLink("/usr/lib/libdriver.so.1", "libdriver.so.5"), PlannedLink("/usr/lib/new/deep.so", "x"),
+        PlannedLink("/dev/by-name/here", "../driver0")),
     files=(
         PlannedFile("/etc/ld.so.cache", b"cache", 0o644),
         PlannedFile("/proc/version", b"replaced\\n", 0o444, mount=True),
@@ -36,7 +37,7 @@ script = (
     "cat /etc/ld.so.cache; echo; cat /proc/version;"
     "readlink /usr/lib/libdriver.so.1; readlink /usr/lib/new/deep.so;"
     "/opt/driver/echo tool; echo x > /dev/driver0 && ls -l /dev/driver0 | cut -c1; echo $NVIDIA_DRIVER_CAPABILITIES;"
-    "ls -ld /usr/lib/new | cut -c1-10"
+    "ls -ld /usr/lib/new | cut -c1-10; readlink -f /dev/by-name/here"
 )
 spec = ContainerSpec("testimage", ("sh", "-c", script), remove=True)
 sys.exit(run_in_foreground(prepare.prepare(spec)))
@@ -66,4 +67,5 @@ def test_everything_of_a_plan_is_there(host: EngineHost, user: str) -> None:
     lines = [line for line in done.stdout.splitlines() if line]
     assert lines == [
         "cache", "replaced", "libdriver.so.5", "x", "tool", "c", "utility", "drwxr-xr-x",
+        "/dev/driver0",
     ]  # fmt: skip

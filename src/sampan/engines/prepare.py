@@ -14,6 +14,7 @@ from sampan.engines.native.bundle import Bundle, HostAbilities, build_config
 from sampan.engines.native.capabilities import NAMES as CAPABILITIES
 from sampan.engines.native.capabilities import choose_capabilities
 from sampan.engines.native.cgroup_choice import CgroupChoice, choose_cgroups
+from sampan.engines.native.device_links import mount_device_links
 from sampan.engines.native.filesystems import anonymous_volumes
 from sampan.engines.native.host import Host, look_at_host, plan_user_namespace
 from sampan.engines.native.image_ways import ImageWays, plan_image_ways
@@ -217,7 +218,7 @@ def _build_bundle(spec: ContainerSpec, chosen: _Chosen) -> tuple[Bundle, tuple[s
         chosen.image,
         chosen.process,
         chosen.user,
-        chosen.plan,
+        mount_device_links(chosen.plan, f"{chosen.mount_point}/{FILES}"),
         HostAbilities(
             chosen.maps,
             chosen.host.may_raise_limits,

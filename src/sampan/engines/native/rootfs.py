@@ -10,6 +10,7 @@ import os
 from collections.abc import Callable
 from typing import NamedTuple
 
+from sampan.engines.native.device_links import DEVICES, write_device_links
 from sampan.engines.native.upper import UpperLayer
 from sampan.errors import SampanError
 from sampan.kernel import mounts
@@ -40,7 +41,8 @@ class RootfsPlan(NamedTuple):
         upper_directory: host directory for the writable layer; empty = in memory.
         in_user_namespace: of an ordinary user.
         links, files, directories: what the writable layer begins with. Of ``files`` those with
-            ``mount`` are laid down beside it as ``files/<position>``, for config.json to bind.
+            ``mount`` are laid down beside it as ``files/<position>``, for config.json to bind;
+            of ``links`` those below /dev as ``files/dev/...``.
         directory_owner: uid, gid of the directories that are made.
         copied: where the runtime lays a tmpfs that begins with what it finds there.
     """
@@ -81,12 +83,14 @@ def build_rootfs(plan: RootfsPlan, serve: Callable[[int], None]) -> None:
         for directory in plan.directories:
             layer.make_directory(directory, *plan.directory_owner)
         for link in plan.links:
-            layer.write_link(link)
+            if not link.path.startswith(DEVICES):
+                layer.write_link(link)
         for position, file in enumerate(plan.files):
             if file.mount:
                 _write_beside(f"{FILES}/{position}", file)
             else:
                 layer.write_file(file)
+    write_device_links(plan.links, FILES)
     try:
         mounts.mount_overlay(LOWER, upper, work, ROOTFS, in_user_namespace=plan.in_user_namespace)
     except OSError as error:
