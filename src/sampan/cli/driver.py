@@ -2,13 +2,14 @@
 
 import argparse
 import json
+from collections.abc import Iterator
 
 from sampan.cli.columns import format_columns
 from sampan.cli.driver_options import add_driver_options, find_inventory
 from sampan.cli.render import print_error, print_warning
 from sampan.driver.absence import NoDriverError, require_driver
 from sampan.errors import UsageError
-from sampan.model.inventory import CAPABILITIES, Inventory
+from sampan.model.inventory import CAPABILITIES, DeviceNode, Inventory
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -93,11 +94,27 @@ def list_parts(inventory: Inventory, wanted: tuple[str, ...]) -> list[tuple[str,
     ):
         for file in files:
             add(kind, file.name, file.capabilities, file.host_path, file.found_by)
-    nodes = (*inventory.control_nodes, *(node for gpu in inventory.gpus for node in gpu.nodes))
-    for node in nodes:
-        place = f"{node.major}:{node.minor} {node.mode:04o}"
-        add("node", node.path, (), node.host_path, place)
+    for kind, nodes in _list_nodes(inventory):
+        for node in nodes:
+            add(kind, node.path, (), node.host_path, f"{node.major}:{node.minor} {node.mode:04o}")
+    for extra in inventory.extras:
+        for file in extra.files:
+            add(extra.kind, file.name, (), file.host_path, file.found_by)
     return rows
+
+
+def _list_nodes(inventory: Inventory) -> Iterator[tuple[str, tuple[DeviceNode, ...]]]:
+    """Device nodes; those that are imported on request only have the request's name as kind."""
+    yield "node", inventory.control_nodes
+    seen: set[str] = set()
+    for gpu in inventory.gpus:
+        yield "node", gpu.nodes
+        for mig in gpu.mig_devices:
+            # Compute instances of one GPU instance share a node.
+            yield "mig", tuple(node for node in mig.nodes if node.path not in seen)
+            seen.update(node.path for node in mig.nodes)
+    for extra in inventory.extras:
+        yield extra.kind, extra.nodes
 
 
 def _list_fates(inventory: Inventory, fate: str) -> list[tuple[str, str]]:
