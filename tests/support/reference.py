@@ -3,9 +3,10 @@
 import argparse
 import importlib
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
-from sampan.cli.table import COMMANDS
+from sampan.cli.table import COMMANDS, Command
 
 HEADER = """# Reference
 
@@ -19,7 +20,7 @@ when the command line is wrong or nothing can be done.
 def reference_page() -> str:
     """The whole page as Markdown."""
     parts = [HEADER]
-    for name, command in COMMANDS.items():
+    for name, command in _all_commands():
         module = importlib.import_module(f"sampan.cli.{command.module}")
         parser = argparse.ArgumentParser(
             prog=f"sampan {name}",
@@ -29,6 +30,15 @@ def reference_page() -> str:
         module.configure(parser)
         parts.append(_section(name, command.summary, parser))
     return "\n".join(parts)
+
+
+def _all_commands() -> Iterator[tuple[str, Command]]:
+    """Every command, and after it those of its table of subcommands, where it has one."""
+    for name, command in COMMANDS.items():
+        yield name, command
+        module = importlib.import_module(f"sampan.cli.{command.module}")
+        for word, subcommand in getattr(module, "SUBCOMMANDS", {}).items():
+            yield f"{name} {word}", subcommand
 
 
 def _section(name: str, summary: str, parser: argparse.ArgumentParser) -> str:

@@ -12,7 +12,8 @@ from sampan.cli.cdi_options import (
 )
 from sampan.cli.flags import add_flag
 from sampan.cli.render import print_warning
-from sampan.engines.cdi import inventory_fingerprint, make_spec, render_spec
+from sampan.driver.fingerprint import fingerprint_text
+from sampan.engines.cdi import make_spec, render_spec
 from sampan.errors import UsageError
 
 
@@ -37,7 +38,7 @@ def main(arguments: argparse.Namespace) -> int:
         )
     inventory = find_inventory(arguments)
     as_json = choose_format(arguments)
-    fingerprint = inventory_fingerprint(inventory)
+    fingerprint = fingerprint_text(inventory)
     generated = make_spec(inventory, options)
     for note in generated.notes:
         print_warning(note)

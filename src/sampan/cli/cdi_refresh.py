@@ -11,8 +11,8 @@ from sampan.cli.cdi_options import (
     look_at_host,
 )
 from sampan.cli.render import print_warning
+from sampan.driver.fingerprint import fingerprint_text
 from sampan.engines.cdi import (
-    inventory_fingerprint,
     make_spec,
     refresh_spec,
     remove_stale_spec,
@@ -55,7 +55,7 @@ def main(arguments: argparse.Namespace) -> int:
     text = render_spec(
         generated.spec,
         as_json=choose_format(arguments),
-        fingerprint=inventory_fingerprint(inventory),
+        fingerprint=fingerprint_text(inventory),
     )
     written = refresh_spec(path, text)
     print(f"{path} {'written' if written else 'is up to date'}")

@@ -17,6 +17,7 @@ from sampan.driver.cdi_files import (
     remove_spec_file,
     write_spec_file,
 )
+from sampan.driver.fingerprint import fingerprint_text
 from sampan.injection.cdi_document import CdiDocumentError, decode_spec, encode_spec
 from sampan.injection.cdi_generate import FINGERPRINT, CdiOptions, GeneratedSpec, generate_spec
 from sampan.injection.cdi_resolve import LoadedSpec, resolve_devices
@@ -93,15 +94,7 @@ def make_spec(inventory: Inventory, options: CdiOptions) -> GeneratedSpec:
     Raises:
         SampanError: as ``generate_spec``.
     """
-    return generate_spec(inventory, options._replace(fingerprint=inventory_fingerprint(inventory)))
-
-
-def inventory_fingerprint(inventory: Inventory) -> str:
-    """A short text that changes when a document of the host would: driver, files, nodes, GPUs."""
-    from hashlib import blake2b
-
-    told = inventory._replace(warnings=(), searched=(), pci_devices=())
-    return blake2b(repr(told).encode(), digest_size=16).hexdigest()
+    return generate_spec(inventory, options._replace(fingerprint=fingerprint_text(inventory)))
 
 
 def render_spec(spec: CdiSpec, *, as_json: bool, fingerprint: str = "") -> str:

@@ -169,8 +169,9 @@ def _gpus(
     if options.devices == ("none",):
         devices.append(CdiDevice("none", CdiEdits(env=("NVIDIA_VISIBLE_DEVICES=void",))))
     elif options.with_all and chosen:
-        union = merge_edits([nodes_edits(facts, one.nodes, one.links) for one in chosen])
-        devices.append(CdiDevice("all", union))
+        nodes = [node for one in chosen for node in one.nodes]
+        links = [link for one in chosen for link in one.links]
+        devices.append(CdiDevice("all", nodes_edits(facts, nodes, tuple(dict.fromkeys(links)))))
     return base, tuple(devices), rest.notes
 
 
