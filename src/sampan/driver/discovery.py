@@ -75,11 +75,12 @@ def find_driver_files(
     if not version:
         return DriverFiles(searched=search.directories, warnings=search.warnings)
     inhabited = _list_inhabited(root, search.libraries)
-    homes = list_homes(inhabited)
+    binaries = find_binaries(root, list_homes(inhabited))
+    homes = list_homes(inhabited, [root.inner_path(found.host_path) for found in binaries])
     return DriverFiles(
         version=version,
         libraries=search.libraries,
-        binaries=find_binaries(root, homes),
+        binaries=binaries,
         configurations=find_configurations(root, version, homes, inhabited, config_search_paths),
         firmware=find_firmware(root, version, homes, sys_root, os.uname().release),
         sockets=find_sockets(root, mps_directory),

@@ -76,6 +76,9 @@ def find_configurations(
         candidates = [(f"{place}/{subdirectory}", f"{to}/{subdirectory}") for place, to in places]
         if base == "nvoptix.bin":
             candidates += [(directory, "/usr/share/nvidia") for directory in library_directories]
+        if base.startswith("nvidia-application-profiles"):
+            shares = [home.replace("/usr/lib", "/usr/share", 1) for home in homes]
+            candidates += [(place, "/usr/share/nvidia") for place in shares]
         if base == "nvidia-drm-outputclass.conf":
             candidates += [(place, f"/usr/share/{subdirectory}") for place in debian]
         for place, directory in candidates:

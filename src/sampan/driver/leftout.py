@@ -24,6 +24,7 @@ PACKAGING = "for the package manager or the installer"
 TOOLKIT = "part of another container toolkit"
 LOADER = "tells the host's loader where to look; containers get their own cache"
 WINE = "for Wine and Proton; Linux programs use libnvidia-ngx"
+WINDOWS = "a program of Windows"
 ADMINISTRATION = "a program that changes the host: not for containers"
 DESKTOP = "for the host's desktop menu"
 OWN_SYSTEM = "belongs to the driver tree as a system of its own, for its programs on the host"
@@ -43,6 +44,8 @@ RULES: tuple[LeftOut, ...] = (
     LeftOut("nvidia-load.conf", KERNEL),
     LeftOut("nvidia-modprobe.conf", KERNEL),
     LeftOut("nvidia-options.conf", KERNEL),
+    LeftOut("modprobe.conf", KERNEL),
+    LeftOut("*.grub-gfxpayload", KERNEL),
     LeftOut("check-for-mismatching-nvidia-module", KERNEL),
     LeftOut("nvidia-modprobe*", ADMINISTRATION),
     LeftOut("nvidia-bug-report.sh*", ADMINISTRATION),
@@ -53,6 +56,10 @@ RULES: tuple[LeftOut, ...] = (
     LeftOut("nvidia-pcc", "a compiler of Vulkan SC pipelines, for building programs"),
     LeftOut("nvidia-powerd*", SERVICE),
     LeftOut("nvidia-sleep.sh", SERVICE),
+    LeftOut("start-nvidia-persistenced", SERVICE),
+    LeftOut("stop-nvidia-persistenced", SERVICE),
+    LeftOut("create-uvm-dev-node", SERVICE),
+    LeftOut("ub-device-create", SERVICE),
     LeftOut("*/systemd/*", SERVICE),
     LeftOut("*/init.d/*", SERVICE),
     LeftOut("*/udev/rules.d/*", SERVICE),
@@ -88,8 +95,10 @@ RULES: tuple[LeftOut, ...] = (
     LeftOut("*/ld.so.conf.d/*", LOADER),
     LeftOut("ld.so.cache", LOADER),
     LeftOut("*.dll", WINE),
+    LeftOut("*.exe", WINDOWS),
+    LeftOut("glamor.conf", "for X servers of before 2016"),
+    LeftOut("*/nvidia/rim/*", "reference measurements, for those who attest the GPU's firmware"),
     LeftOut("*/origBin/*", "the same program again, for other interpreters' paths"),
-    LeftOut("*/tls/libnvidia-tls.so.*", "a copy for C libraries of before 2004"),
     LeftOut("*.a", DEVELOPMENT),
     LeftOut("*.la", DEVELOPMENT),
     LeftOut("*.pc", DEVELOPMENT),

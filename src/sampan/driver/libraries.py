@@ -89,12 +89,19 @@ def _list_directories(
             if directory in listings or not os.path.isdir(root.host_path(directory)):
                 continue
             names = list_names(root.host_path(directory))
+            # Drivers up to 390 have two of it; the one for the C libraries of today is in tls.
+            _list_below(root, f"{directory}/tls", "libnvidia-tls", names, listings)
             listings[directory] = [n for n in names if n.startswith("lib") and ".so" in n]
-            vdpau = f"{directory}/vdpau"
-            if "vdpau" in names and vdpau not in listings:
-                inside = list_names(root.host_path(root.resolve(vdpau)))
-                listings[vdpau] = [n for n in inside if n.startswith("libvdpau_nvidia")]
+            _list_below(root, f"{directory}/vdpau", "libvdpau_nvidia", names, listings)
     return listings
+
+
+def _list_below(
+    root: Root, directory: str, start: str, names: list[str], listings: dict[str, list[str]]
+) -> None:
+    if directory.rpartition("/")[2] in names and directory not in listings:
+        inside = list_names(root.host_path(root.resolve(directory)))
+        listings[directory] = [name for name in inside if name.startswith(start)]
 
 
 def _cache_directories(root: Root) -> list[str]:

@@ -71,12 +71,19 @@ def module_directories(machine: str, homes: Sequence[str]) -> tuple[str, ...]:
     )  # fmt: skip
 
 
-def list_homes(library_directories: Iterable[str]) -> tuple[str, ...]:
+def list_homes(
+    library_directories: Iterable[str], program_paths: Iterable[str] = ()
+) -> tuple[str, ...]:
     """Directories that belong to the driver whose libraries lie in ``library_directories``.
 
     A driver that was not unpacked over ``/usr`` keeps ``bin``, ``share`` and ``firmware`` beside
     ``lib``; Debian's programs lie in ``/usr/lib/nvidia/<name>`` where the libraries lie in
-    ``/usr/lib/<triplet>/nvidia/<name>``; Ubuntu had all in ``/usr/lib/nvidia-<branch>``.
+    ``/usr/lib/<triplet>/nvidia/<name>``; Ubuntu had all in ``/usr/lib/nvidia-<branch>``. NixOS keeps
+    programs and X.Org's modules in one tree, libraries in another.
+
+    Args:
+        library_directories: inner paths of directories that hold the driver's libraries.
+        program_paths: real inner paths of its programs.
     """
     homes: dict[str, None] = {}
     for directory in library_directories:
@@ -89,4 +96,8 @@ def list_homes(library_directories: Iterable[str]) -> tuple[str, ...]:
             homes[f"/usr/lib/nvidia/{tail}"] = None
         elif tail.startswith("nvidia-") or parent == "nvidia":
             homes[directory] = None
+    for path in program_paths:
+        head, _, tail = path.rpartition("/")[0].rpartition("/")
+        if tail in ("bin", "origBin") and "nvidia" in head:
+            homes[head] = None
     return tuple(homes)

@@ -27,7 +27,7 @@ MAXIMUM_LINES = 20_000
 MAXIMUM_PATH = 4096
 MAXIMUM_MATCHES = 4096
 NAMED_IN_WARNINGS = 5
-KERNEL_TREES = ("/dev", "/proc", "/sys")
+KERNEL_TREES = ("dev", "proc", "sys")
 
 
 class CsvEntry(NamedTuple):
@@ -75,7 +75,10 @@ def parse_csv_line(line: str) -> CsvEntry | None:
     parts = path.split("/")
     if not path.startswith("/") or ".." in parts or "." in parts or not path.strip("/"):
         raise CsvLineError("the path is not an absolute one without . and ..")
-    if kind != "dev" and f"/{parts[1]}" in KERNEL_TREES:
+    if kind == "dir" and parts[1] == "dev":
+        # Jetson's own list has /dev/dri/by-path; what matters of it are nodes.
+        return CsvEntry("dev", f"{path.rstrip('/')}/*")
+    if kind != "dev" and parts[1] in KERNEL_TREES:
         raise CsvLineError("the kernel's own trees are not imported")
     return CsvEntry(kind, path.rstrip("/"))
 
@@ -164,15 +167,13 @@ class _Collector:
 
     def _add(self, entry: CsvEntry, *, base: bool) -> bool:
         """Whether the host has what the line names."""
-        found = False
-        for path in self._expand(entry.path):
-            if entry.kind == "dev":
-                # Whether it is a device is the dev root's to say.
-                self._devices[base].append(path)
-                found = True
-            elif self._add_file(entry.kind, path, base):
-                found = True
-        return found
+        paths = self._expand(entry.path)
+        if entry.kind == "dev":
+            # Boards of one list differ in their devices; whether one is there is the dev root's to say.
+            self._devices[base] += paths
+            return True
+        present = [path for path in paths if self._add_file(entry.kind, path, base)]
+        return bool(present)
 
     def _expand(self, pattern: str) -> list[str]:
         """Paths of that form, below the root, patterns within one directory at a time."""

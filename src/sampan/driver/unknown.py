@@ -129,7 +129,8 @@ class _Judge:
         for library in inventory.libraries:
             for place in (library.found_by, os.path.dirname(library.host_path)):
                 places[root.inner_path(place)] = None
-        self.homes = list_homes(places)
+        programs = [root.inner_path(found.host_path) for found in inventory.binaries]
+        self.homes = list_homes(places, programs)
         self._own = ("", *self.homes) if not _is_system(root) else self.homes
         self._taken: dict[str, str] = {}
         self._names: dict[str, str] = {}

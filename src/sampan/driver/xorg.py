@@ -21,20 +21,22 @@ DRIVER_PLACES: tuple[str, ...] = ("drivers", "")
 def find_modules(
     root: Root, version: str, machine: str, homes: Sequence[str]
 ) -> tuple[DriverFile, ...]:
-    """The modules of driver ``version``, all from one directory of modules.
+    """The modules of driver ``version``: the display driver and the GLX module, as far as found.
 
-    The display driver's name has no version, so the GLX module beside it says whose it is. The
-    server looks for ``extensions/libglxserver_nvidia.so``, which packages make a link or a copy of.
+    The display driver's name has no version: it is the one beside the GLX module, else the first
+    that has no other driver's GLX module beside it (Arch keeps the two apart). The server looks for
+    ``extensions/libglxserver_nvidia.so``, which packages make a link to the GLX module or its name.
     """
+    drivers: list[DriverFile] = []
+    modules: list[DriverFile] = []
     for directory in module_directories(machine, homes):
         glx, foreign = _find_glx(root, directory, version, machine)
-        if foreign:
-            continue
-        driver = _find_driver(root, directory, machine)
-        found = tuple(module for module in (driver, glx) if module is not None)
-        if found:
-            return found
-    return ()
+        driver = None if foreign else _find_driver(root, directory, machine)
+        if driver is not None and glx is not None and not modules:
+            return (driver, glx)
+        drivers += [driver] if driver is not None else []
+        modules += [glx] if glx is not None else []
+    return (*drivers[:1], *modules[:1])
 
 
 def _find_glx(
