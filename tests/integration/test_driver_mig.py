@@ -22,6 +22,18 @@ def test_mig_devices_are_numbered_as_nvidia_smi_does_and_carry_their_profile(
     assert (empty.mig_enabled, empty.mig_devices) == (True, ())
 
 
+@pytest.mark.parametrize(("part", "profile"), [(2, "2g.20gb"), (1, "1c.2g.20gb")])
+def test_a_profile_that_the_name_does_not_say_is_made_of_the_slices(
+    tmp_path: Path, part: int, profile: str
+) -> None:
+    description = describe("mig")
+    mig = description["gpus"][0]["mig_devices"][1]
+    del mig["profile"]
+    mig.update(gpu_slices=2, compute_slices=part)
+    gpu = make_described_host(tmp_path / "h", description).take(nvml=True).gpus[0]
+    assert gpu.mig_devices[1].profile == profile
+
+
 def test_a_mig_device_has_the_access_nodes_of_both_its_instances(tmp_path: Path) -> None:
     gpu = make_described_host(tmp_path / "h", "mig").take(nvml=True).gpus[0]
     one, other = gpu.mig_devices[1:3]

@@ -12,13 +12,14 @@ from collections.abc import Iterable
 from sampan.driver.procfs import list_gpu_information, read_params, read_text
 from sampan.model.inventory import Inventory
 
-_NODES: tuple[tuple[str, tuple[str, ...]], ...] = (
-    ("/dev", ("dxg", "gdrdrv", "host1x-fence", "nvhost-", "nvidia", "nvmap", "nvsciipc")),
-    ("/dev/dri", ("card", "renderD")),
-    ("/dev/nvidia-caps", ("nvidia-cap",)),
-    ("/dev/infiniband", ("rdma_cm", "uverbs")),
+_OPEN = os.R_OK | os.W_OK
+_NODES: tuple[tuple[str, tuple[str, ...], int], ...] = (
+    ("/dev", ("dxg", "gdrdrv", "host1x-fence", "nvhost-", "nvidia", "nvmap", "nvsciipc"), _OPEN),
+    ("/dev/dri", ("card", "renderD"), _OPEN),
+    ("/dev/nvidia-caps", ("nvidia-cap",), os.R_OK),
+    ("/dev/infiniband", ("rdma_cm", "uverbs"), _OPEN),
 )
-"""Directories whose nodes are looked at one by one, and how these are called."""
+"""Directories whose nodes are looked at one by one, how these are called and opened."""
 _WHOLE: tuple[str, ...] = ("/dev/dri/by-path", "/dev/nvgpu", "/dev/nvidia-caps-imex-channels")
 """Directories of which it is enough that nothing came or went; there may be 2048 IMEX channels."""
 
@@ -49,7 +50,7 @@ def take_fingerprint(watched: Iterable[str], dev_root: str, proc_root: str) -> s
 def list_node_states(dev_root: str) -> list[str]:
     """One line for each node of the driver: name, number, mode, owner, and whether we may use it."""
     lines = []
-    for directory, prefixes in _NODES:
+    for directory, prefixes, way in _NODES:
         place = dev_root.rstrip("/") + directory
         try:
             names = sorted(os.listdir(place))
@@ -63,7 +64,7 @@ def list_node_states(dev_root: str) -> list[str]:
                 status = os.lstat(path)
             except OSError:
                 continue
-            usable = os.access(path, os.R_OK | os.W_OK)
+            usable = os.access(path, way)
             lines.append(
                 f"{name} {status.st_rdev} {status.st_mode} {status.st_uid} {status.st_gid} {usable}"
             )

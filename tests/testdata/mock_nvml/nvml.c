@@ -340,6 +340,8 @@ int nvmlDeviceGetAttributes_v2(Device device, Attributes *attributes)
     if (!is_mig_device(device))
         return NOT_SUPPORTED;
     memset(attributes, 0, sizeof *attributes);
+    attributes->gpu_slices = number_or_0(device, "gpu_slices");
+    attributes->compute_slices = number_or_0(device, "compute_slices");
     attributes->memory_mb = number_or_0(device, "memory_bytes") >> 20;
     return SUCCESS;
 }
