@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from sampan.errors import SampanError
-from sampan.injection.builder import FILE_OPTIONS, SOCKET_OPTIONS
+from sampan.injection.builder import PlanBuilder
 from sampan.injection.cdi_checks import spec_problems
 from sampan.injection.cdi_devices import list_devices, nodes_edits, select_devices
 from sampan.injection.cdi_document import CdiDocumentError
@@ -21,6 +21,7 @@ from sampan.injection.cdi_hooks import (
 )
 from sampan.injection.cdi_resolve import merge_edits
 from sampan.injection.cdi_versions import KNOWN, required_version, version_key
+from sampan.injection.extras import plan_extras
 from sampan.injection.neutral import neutral_facts
 from sampan.injection.nodes import DRI_CAPABILITIES
 from sampan.injection.places import MULTIARCH
@@ -201,21 +202,19 @@ def _management(
 
 def _extra_devices(inventory: Inventory, mode: str, options: CdiOptions) -> tuple[CdiDevice, ...]:
     extra = next((found for found in inventory.extras if found.kind == mode), Extra(mode))
-    facts = neutral_facts(inventory)
-    mounts = tuple(
-        CdiMount(
-            file.host_path,
-            f"{file.directory}/{file.name}",
-            SOCKET_OPTIONS if file.host_path.startswith(("/run/", "/var/run/")) else FILE_OPTIONS,
-        )
-        for file in extra.files
-    )
     if not extra.nodes:
         raise CdiNothingError(
             f"there is no {mode} device on this host",
             evidence="none of its nodes exists",
             remedy="load its kernel module (nvidia-fs, gdrdrv, ib_uverbs, nvidia-caps-imex-channels)",
         )
+    facts = neutral_facts(inventory)
+    builder = PlanBuilder(facts)
+    plan_extras(builder, inventory, _request(())._replace(extras=(mode,)))
+    mounts = tuple(
+        CdiMount(mount.host_path, mount.container_path, mount.options)
+        for mount in builder.finish().mounts
+    )
     devices = []
     if mode == "imex":
         devices = [
