@@ -53,21 +53,16 @@ def list_node_states(dev_root: str) -> list[str]:
     for directory, prefixes, way in _NODES:
         place = dev_root.rstrip("/") + directory
         try:
-            names = sorted(os.listdir(place))
+            names = sorted(name for name in os.listdir(place) if name.startswith(prefixes))
         except OSError:
             continue
         for name in names:
-            if not name.startswith(prefixes):
-                continue
             path = f"{place}/{name}"
             try:
-                status = os.lstat(path)
+                mode, _, _, _, uid, gid, *_ = status = os.lstat(path)
             except OSError:
                 continue
-            usable = os.access(path, way)
-            lines.append(
-                f"{name} {status.st_rdev} {status.st_mode} {status.st_uid} {status.st_gid} {usable}"
-            )
+            lines.append(f"{name} {status.st_rdev} {mode} {uid} {gid} {os.access(path, way)}")
     return lines
 
 
@@ -104,7 +99,7 @@ def _list_mig(proc_root: str) -> list[str]:
         lines.append(gpu)
         for gi in _list_names(f"{directory}/{gpu}/mig", "gi"):
             place = f"{directory}/{gpu}/mig/{gi}"
-            lines.append(f"{gi} {_identify(place)}")
+            lines.append(gi)
             lines += [f"{ci} {_identify(f'{place}/{ci}')}" for ci in _list_names(place, "ci")]
     return lines
 
