@@ -23,6 +23,8 @@ import sampan.driver.cache, sampan.injection.plan
 from sampan.cli.main import main
 inventory = pickle.loads(Path(sys.argv[1]).read_bytes())
 sampan.driver.cache.current_inventory = lambda: inventory
+import sampan.cli.gpus
+sampan.cli.gpus.find_inventory = lambda _: inventory
 # The tests' image is a static busybox.
 sampan.injection.plan.require_suitable_image = lambda *_: None
 sys.exit(main(sys.argv[2:]))
@@ -95,6 +97,8 @@ def test_two_users_get_two_gpus_and_the_third_is_told_who_has_them(two: TwoGpus)
     assert (first.returncode, second.returncode) == (0, 0), first.stderr + second.stderr
     assert "not idle: 1 process" in second.stderr
     assert {holder.uid for holder in two.holders()} == {0, 4242}
+    shown = two.run("gpus").stdout
+    assert f"Leased: {two.names[1]} to user 4242, process" in shown
     third = two.idle("testimage", "true")
     assert third.returncode == 125
     assert "error[gpu-leased]" in third.stderr

@@ -7,6 +7,7 @@ from sampan.cli.columns import format_columns
 from sampan.cli.driver_options import add_driver_options, find_inventory
 from sampan.cli.render import print_error, print_warning
 from sampan.driver.absence import NoDriverError, require_driver
+from sampan.engines.leases import Holder, describe_holder, list_holders
 from sampan.errors import SampanError
 from sampan.model.inventory import Gpu, GpuUsage, Inventory, MigDevice
 
@@ -38,6 +39,10 @@ def main(arguments: argparse.Namespace) -> int:
     usage = _read_usage(inventory) if arguments.usage else {}
     if arguments.format == "json":
         document = [_describe(gpu, usage, with_usage=arguments.usage) for gpu in inventory.gpus]
+        leases = _list_leases()
+        for described in document:
+            holder = leases.get(str(described["uuid"] or described["pci_bus_id"]))
+            described["lease"] = holder._asdict() if holder else None
         print(json.dumps(document, indent=2))
     elif arguments.list:
         print("\n".join(line for gpu in inventory.gpus for line in _list_lines(gpu)))
@@ -45,10 +50,23 @@ def main(arguments: argparse.Namespace) -> int:
         print(_summary(inventory))
         if inventory.gpus:
             print(_table(inventory, usage, with_usage=arguments.usage))
+        for holder in _list_leases().values():
+            if holder.gpu in _name_all(inventory):
+                print(f"Leased: {holder.gpu} to {describe_holder(holder)}")
     return 0 if inventory.gpus else 1
 
 
 _Usage = dict[tuple[int, int], GpuUsage]
+
+
+def _list_leases() -> dict[str, Holder]:
+    return {holder.gpu: holder for holder in list_holders()}
+
+
+def _name_all(inventory: Inventory) -> set[str]:
+    """The names under which GPUs and MIG devices of this host may be leased."""
+    gpus = {gpu.uuid or gpu.pci_bus_id for gpu in inventory.gpus}
+    return gpus | {mig.uuid for gpu in inventory.gpus for mig in gpu.mig_devices}
 
 
 def _read_usage(inventory: Inventory) -> _Usage:

@@ -110,7 +110,8 @@ def _plan_links(
     for link in library.links:
         builder.add_link(f"{directory}/{link}", library.soname, "the host has this name too")
     capability, path, target = EXTRA_LINKS.get(library.soname, ("", "", ""))
-    if capability in wanted:
+    # Where a library lies in a directory of its own, the host's lists name its links.
+    if capability in wanted and not library.directory:
         builder.add_link(f"{directory}/{path}", target, "where its loader looks for it")
 
 
@@ -223,7 +224,8 @@ def _plan_compat(
 def _name_cuda_directories(
     builder: PlanBuilder, planned: Sequence[tuple[DriverLibrary, str]]
 ) -> None:
-    found = [directory for library, directory in planned if library.soname == "libcuda.so.1"]
+    cuda = [pair for pair in planned if pair[0].soname == "libcuda.so.1"]
+    found = [directory for _, directory in sorted(cuda, key=lambda pair: -pair[0].bits)]
     if found:
         builder.set_environment(
             "NVIDIA_CTK_LIBCUDA_DIR",

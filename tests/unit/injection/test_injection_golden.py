@@ -1,0 +1,87 @@
+"""Each capability gives exactly its files: golden plans of every kind of host."""
+
+from pathlib import Path
+
+import pytest
+
+from sampan.injection.plan import plan_import
+from sampan.model.facts import ImageFacts
+from sampan.model.inventory import CAPABILITIES, Inventory
+from sampan.model.plan import ImportPlan
+from sampan.model.request import Request
+from support.driver_host import TESTDATA
+from support.driver_trees import CASES, Case, is_updating
+from support.plan_facts import make_facts
+
+MODULES = "/usr/lib/xorg/modules"
+NARROW = "/usr/lib/i386-linux-gnu"
+
+
+def make_image(machine: str) -> ImageFacts:
+    """A Debian-like image that has room for everything: an X server, 32-bit libraries."""
+    library = f"/usr/lib/{machine}-linux-gnu"
+    return make_facts(
+        architecture={"x86_64": "amd64", "aarch64": "arm64"}[machine],
+        directories=(library, NARROW, MODULES),
+        library_directories=(library,),
+    )
+
+
+def make_plan(inventory: Inventory, capabilities: tuple[str, ...], machine: str) -> ImportPlan:
+    request = Request(True, ("all",), None, capabilities, "test")
+    return plan_import(inventory, request, make_image(machine), inventory.gpus)
+
+
+def items(made: ImportPlan, root: str) -> dict[str, None]:
+    """A line for each thing in the plan; what lies in the files is others' to test."""
+    lines = [
+        f"mount  {mount.container_path} <- {mount.host_path.removeprefix(root)}"
+        for mount in made.mounts
+    ]
+    lines += [f"device {device.path}" for device in made.devices]
+    lines += [f"link   {link.path} -> {link.target}" for link in made.links]
+    lines += [f"file   {file.path}" for file in made.files if file.content]
+    lines += [f"env    {name}={value}" for name, value in made.environment if name.endswith("_DIR")]
+    return dict.fromkeys(lines)
+
+
+def describe(inventory: Inventory, machine: str) -> str:
+    """What everybody gets, then what each capability adds; compat32 adds to all the others."""
+    root = inventory.driver_root
+    common = items(make_plan(inventory, (), machine), root)
+    lines = ["[always]", *common]
+    for capability in CAPABILITIES:
+        if capability == "compat32":
+            others = tuple(word for word in CAPABILITIES if word != "compat32")
+            before = items(make_plan(inventory, others, machine), root)
+            made = items(make_plan(inventory, CAPABILITIES, machine), root)
+        else:
+            before, made = common, items(make_plan(inventory, (capability,), machine), root)
+        lines += ["", f"[{capability}]", *(line for line in made if line not in before)]
+    everything = make_plan(inventory, CAPABILITIES, machine)
+    lines += ["", "[warnings]", *(text.replace(root, "") for text in everything.warnings)]
+    return "\n".join(lines) + "\n"
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_each_capability_gives_exactly_its_files(tmp_path: Path, name: str) -> None:
+    case = Case(tmp_path, name)
+    if case.take().platform not in ("wsl", "tegra"):
+        case.host.add_gpu(0)
+    inventory = case.take()
+    text = describe(inventory, case.machine)
+    golden = TESTDATA / name / "plan.txt"
+    if is_updating():
+        golden.write_text(text)
+    assert text == golden.read_text()
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_nothing_of_a_plan_lies_where_the_image_keeps_its_own_loaders(
+    tmp_path: Path, name: str
+) -> None:
+    case = Case(tmp_path, name)
+    made = make_plan(case.take(), CAPABILITIES, case.machine)
+    neutral = ("libGL.so", "libEGL.so", "libGLX.so", "libOpenGL.so", "libvulkan.so", "libOpenCL.so")
+    names = {path.rpartition("/")[2] for path in (mount.container_path for mount in made.mounts)}
+    assert not [name for name in names if name.startswith(neutral)]
