@@ -8,7 +8,7 @@ from sampan.model.inventory import Inventory
 
 
 def add_driver_options(parser: argparse.ArgumentParser) -> None:
-    """Add ``--driver-root``, ``--dev-root``, ``--library-search-path`` and ``--format``."""
+    """Add the roots, the search paths and ``--format``."""
     parser.add_argument(
         "--driver-root",
         default="/",
@@ -25,6 +25,14 @@ def add_driver_options(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="look for libraries here first, inside the driver root (may be repeated;"
         " LD_LIBRARY_PATH is not used)",
+    )
+    parser.add_argument(
+        "--config-search-path",
+        action="append",
+        default=[],
+        metavar="DIR",
+        help="look for ICD files and other descriptions here last, inside the driver root (may be"
+        " repeated; for the host itself the directories of XDG_DATA_DIRS follow)",
     )
     parser.add_argument(
         "--format", choices=("table", "json"), default="table", help="table, or JSON"
@@ -47,10 +55,15 @@ def find_inventory(arguments: argparse.Namespace) -> Inventory:
                 evidence="not a directory" if os.path.lexists(root) else "it does not exist",
                 remedy=f"name the directory that stands for /, or leave out {option}",
             )
+    from sampan.driver.cache import list_share_directories
     from sampan.driver.inventory import take_inventory
 
+    # What the environment says is about this host, not about another system's tree.
+    environment = os.environ if arguments.driver_root == "/" else {}
     return take_inventory(
         arguments.driver_root,
         arguments.dev_root,
         library_search_paths=arguments.library_search_path,
+        config_search_paths=(*arguments.config_search_path, *list_share_directories(environment)),
+        mps_directory=environment.get("CUDA_MPS_PIPE_DIRECTORY", ""),
     )

@@ -61,14 +61,19 @@ def current_inventory(
         driver_root: as in ``take_inventory``, and so are the others.
         dev_root: directory that holds ``dev``.
         library_search_paths: library directories inside the driver root to look into first.
-        config_search_paths: share directories inside the driver root to look into last.
-        mps_directory: of CUDA_MPS_PIPE_DIRECTORY; empty = the usual place.
+        config_search_paths: share directories inside the driver root to look into last, before
+            those of XDG_DATA_DIRS.
+        mps_directory: where MPS has its pipes; empty = CUDA_MPS_PIPE_DIRECTORY or the usual place.
         proc_root: where procfs is.
         sys_root: where sysfs is.
         machine: ELF machine; empty = this host's.
-        environment: where XDG_CACHE_HOME and HOME are looked up; None = the process's.
+        environment: where XDG_CACHE_HOME and the others are looked up; None = the process's.
     """
     machine = machine or os.uname().machine
+    said = os.environ if environment is None else environment
+    if driver_root == "/":
+        config_search_paths = (*config_search_paths, *list_share_directories(said))
+        mps_directory = mps_directory or said.get("CUDA_MPS_PIPE_DIRECTORY", "")
     key: list[object] = [
         driver_root,
         dev_root,
@@ -79,7 +84,7 @@ def current_inventory(
         sys_root,
         machine,
     ]
-    path = locate_cache(key, os.environ if environment is None else environment)
+    path = locate_cache(key, said)
     cached = _load(path, key, dev_root, proc_root) if path else None
     if cached is not None:
         return cached
@@ -110,6 +115,14 @@ def current_inventory(
         }
         _store(path, json.dumps(document).encode())
     return inventory
+
+
+def list_share_directories(environment: Mapping[str, str]) -> tuple[str, ...]:
+    """The absolute directories of XDG_DATA_DIRS, at most 32; loaders read descriptions there, too."""
+    words = environment.get("XDG_DATA_DIRS", "").split(":")
+    usual = ("/usr/local/share", "/usr/share")
+    wanted = [word.rstrip("/") for word in words if word.startswith("/")]
+    return tuple(dict.fromkeys(word for word in wanted if word and word not in usual))[:32]
 
 
 def locate_cache(key: Sequence[object], environment: Mapping[str, str]) -> str:
