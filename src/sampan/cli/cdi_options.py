@@ -65,10 +65,8 @@ def apply_environment(arguments: argparse.Namespace, environment: Mapping[str, s
     for name, value in vars(arguments).items():
         if value not in (None, "", [], False) and (name, value) not in _DEFAULTS:
             continue
-        words = [
-            f"NVIDIA_CTK_CDI_GENERATE_{name.upper()}",
-            f"NVIDIA_CTK_CDI_GENERATE_{name.upper()}S",
-        ]
+        stem = f"NVIDIA_CTK_CDI_GENERATE_{name.upper()}"
+        words = [stem, f"{stem}S", f"{stem.removesuffix('Y')}IES"]
         words += [FIXED_VARIABLES[name]] if name in FIXED_VARIABLES else []
         said = next((environment[word] for word in words if environment.get(word)), "")
         if not said:

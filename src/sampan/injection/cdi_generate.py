@@ -155,8 +155,8 @@ def _gpus(
         mounts=_mounts(plan, rest.mounts, inventory, facts, options),
         hooks=rest.hooks,
     )
-    if not listed and inventory.platform in ("wsl", "tegra"):
-        # One GPU behind nodes that have no number: they are the device.
+    if inventory.platform in ("wsl", "tegra") and not any(device.nodes for device in listed):
+        # GPUs behind nodes that have no number: those are the device.
         names = ["all"] if inventory.platform == "wsl" else ["0", "all"]
         whole = nodes_edits(facts, control)
         return base, tuple(CdiDevice(name, whole) for name in names), rest.notes

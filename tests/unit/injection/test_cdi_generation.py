@@ -23,6 +23,7 @@ from sampan.model.cdi import CdiDevice, CdiSpec
 from sampan.model.hook import HookRequest, parse_hook_arguments
 from sampan.model.inventory import DeviceNode, DriverFile, Extra, Inventory, MigDevice
 from support.driver_host import TESTDATA, FakeHost, make_h200_host
+from support.driver_trees import CASES, Case
 
 OURS = HookChoice("/usr/libexec/sampan/sampan-hook")
 THEIRS = HookChoice("/usr/bin/nvidia-cdi-hook", nvidia=True)
@@ -82,6 +83,16 @@ def with_mig(inventory: Inventory, profile: str = "1g.10gb") -> Inventory:
     return inventory._replace(gpus=(cut, whole))
 
 
+@pytest.mark.parametrize("case", CASES)
+def test_the_document_of_this_kind_of_host_is_the_golden_one(case: str, tmp_path: Path) -> None:
+    made = Case(tmp_path, case)
+    inventory = made.take()
+    if inventory.platform == "discrete" and not inventory.gpus:
+        made.host.add_gpu(0)
+        inventory = made.take()
+    check_golden(case, "auto", generate(inventory).spec, made.host)
+
+
 @pytest.mark.parametrize(
     ("golden", "options"),
     [
@@ -95,9 +106,12 @@ def with_mig(inventory: Inventory, profile: str = "1g.10gb") -> Inventory:
 def test_the_document_of_the_h200_machine_is_the_golden_one(
     host: FakeHost, golden: str, options: dict[str, object]
 ) -> None:
-    spec = generate(host.take(), fingerprint="0" * 32, **options).spec
+    check_golden("h200", golden, generate(host.take(), **options).spec, host)
+
+
+def check_golden(case: str, kind: str, spec: CdiSpec, host: FakeHost) -> None:
     text = render_yaml(encode_spec(spec)).replace(str(host.root.resolve()), "/HOST")
-    path = TESTDATA / "h200" / f"cdi-{golden}.yaml"
+    path = TESTDATA / case / f"cdi-{kind}.yaml"
     if os.environ.get("SAMPAN_UPDATE_GOLDEN"):
         path.write_text(text)
     assert text == path.read_text()
