@@ -145,15 +145,20 @@ class _Judge:
         if real in self._taken:
             return Verdict(path, "taken", "" if real == path else f"a name of {real}")
         reason = self._find_reason(path)
-        if not reason and real != path:
-            try:
-                os.lstat(self._root.host_path(real))
-            except OSError:
-                reason = "a link that leads nowhere"
-            else:
-                directory = os.path.isdir(self._root.host_path(real))
-                reason = "a link to a directory" if directory else self._find_reason(real)
+        if not reason:
+            reason = self._find_links_reason(path, real)
         return Verdict(path, "left out" if reason else "unknown", reason)
+
+    def _find_links_reason(self, path: str, real: str) -> str:
+        try:
+            mode = os.lstat(self._root.host_path(real)).st_mode
+        except OSError:
+            return "a link that leads nowhere"
+        if stat.S_ISLNK(mode):
+            return "a link in a circle"
+        if real == path:
+            return ""
+        return "a link to a directory" if stat.S_ISDIR(mode) else self._find_reason(real)
 
     def _find_reason(self, path: str) -> str:
         own = tuple(path[len(home) :] for home in self._own if path.startswith(f"{home}/"))
