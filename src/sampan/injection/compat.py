@@ -38,8 +38,9 @@ def decide_cuda_compat(
     """Decide for one image and host.
 
     With a note: the host's branch is in it and the image's driver is newer; where a driver version
-    cannot be read, the image's CUDA is newer. Without one: the image's branch is newer, except on
-    Tegra, whose packages all have it.
+    cannot be read or the note names no branches, the image's CUDA is newer. Without one: the
+    image's branch is newer. On Tegra, whose driver versions say nothing of CUDA's, the note's CUDA
+    alone decides, as with the options that NVIDIA's toolkit gives its hook there.
 
     Args:
         compat: the image's.
@@ -51,7 +52,8 @@ def decide_cuda_compat(
     unfit = [gpu for gpu in gpus if not is_data_centre(gpu)]
     if unfit:
         return CompatDecision(False, f"{unfit[0].name or 'the GPU'} is no data-centre GPU")
-    ours, host = _numbers(compat.version), _numbers(driver_version)
+    ours = _numbers(compat.version)
+    host = () if tegra else _numbers(driver_version)
     if not compat.note:
         if tegra:
             return CompatDecision(False, "the library has no note for this board")
@@ -66,7 +68,7 @@ def decide_cuda_compat(
     if note is None:
         return CompatDecision(False, "the library's compatibility note cannot be read")
     branches, cuda = note
-    if ours and host:
+    if ours and host and branches:
         if host[0] not in branches:
             return CompatDecision(False, f"the library does not support host branch {host[0]}")
         newer = ours > host

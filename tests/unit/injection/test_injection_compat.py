@@ -34,6 +34,7 @@ def note(*branches: int, cuda: str = "12.8") -> str:
         ("570.86.10", "[" * 100_000, "535.261.03", False),
         ("570.86.10", '{"Driver": ["535", 550.1]}', "535.261.03", True),
         ("570.86.10", '{"Driver": [[]]}', "535.261.03", False),
+        ("570.86.10", note(cuda="12.8"), "535.261.03", True),
         ("550.54", note(535), "535.261.03", True),
         ("535.261.03.1", note(535), "535.261.03", True),
         ("9" * 5000, note(535), "535.261.03", True),
@@ -94,9 +95,12 @@ def test_data_centre_gpus_are_told_by_brand_or_name(brand: str, name: str, expec
     assert is_data_centre(make_gpu(brand, name)) is expected
 
 
-def test_without_a_note_a_tegra_board_keeps_its_own() -> None:
-    compat = CudaCompat("/usr/local/cuda/compat", "600.1", "")
+@pytest.mark.parametrize(
+    ("text", "used"), [("", False), (note(cuda="12.8"), True), (note(540, cuda="12.6"), False)]
+)
+def test_on_tegra_the_cuda_of_the_note_alone_decides(text: str, used: bool) -> None:
+    compat = CudaCompat("/usr/local/cuda/compat", "600.1", text)
     decision = decide_cuda_compat(
         compat, driver_version="540.4.0", cuda_version="12.6", gpus=[], tegra=True
     )
-    assert not decision.use
+    assert decision.use is used
