@@ -21,6 +21,7 @@ from sampan.engines.leases import (
     take_over,
 )
 from sampan.gpus.idle import Candidate
+from sampan.kernel import claims
 from sampan.kernel.claims import claim_name
 
 pytestmark = pytest.mark.integration
@@ -217,3 +218,28 @@ def test_a_fork_that_takes_over_is_named_as_the_holder() -> None:
     os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
     assert not [one for one in list_holders() if one.gpu == names[0]]
+
+
+def test_where_the_kernel_names_no_owners_leases_are_still_seen(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse() -> list[tuple[bytes, int]]:
+        raise PermissionError
+
+    names = make_names(1)
+    (lease,) = take(names)
+    monkeypatch.setattr(claims, "_ask_sock_diag", refuse)
+    with pytest.raises(GpuLeasedError) as refusal:
+        take(names)
+    assert f"an unknown user, process {os.getpid()}, container c0ffee" in refusal.value.evidence
+    release(lease)
+
+
+def test_other_sockets_of_the_host_are_no_leases() -> None:
+    names = make_names(1)
+    other = claim_name(f"{names[0]}/sampan-gpu/")
+    strange = claim_name(f"sampan-gpu/{names[0]}/a\nb/1/c/2")
+    assert not [holder for holder in list_holders() if names[0] in holder.gpu]
+    for made in (other, strange):
+        assert made is not None
+        made.close()

@@ -115,7 +115,7 @@ def _add_process_options(parser: argparse.ArgumentParser) -> None:
     add("-u", "--user", default="", metavar="USER[:GROUP]", help="names or numeric ids")
     add("--entrypoint", metavar="PROGRAM", help='in place of the image\'s; "" clears it')
     add_flag(add, "--init", help="run a small init that forwards signals and reaps")
-    add("--gpus", metavar="GPUS", help="all, a number, or device=ID,… (number, UUID, bus id)")
+    add("--gpus", metavar="GPUS", help="all, a number, idle:N (least used, leased), or device=ID,… (number, UUID, bus id, 0:1 for MIG)")  # fmt: skip
     add("--platform", default="", metavar="OS/ARCH", help="which image of a name to take")
     add_pull_option(add)
 

@@ -136,6 +136,8 @@ def open_pull(
                     line.split("=", 1) for line in remote.environment if "=" in line
                 ),
                 user_environment=options.user_environment,
+                # Nobody's rights are known here; the run itself asks for them.
+                privileged=True,
                 find_inventory=options.find_inventory,
             )
         yield _plan(reference, remote, store, options.importing.compression)
