@@ -49,6 +49,9 @@ def add_generate_options(parser: argparse.ArgumentParser) -> None:
         " default: the installed one")  # fmt: skip
     add("--nvidia-cdi-hook-path", "--nvidia-ctk-path", default="", metavar="FILE",
         help="use NVIDIA's hook program instead")  # fmt: skip
+    add(
+        "--ldconfig-path", default="", metavar="FILE", help="the host's ldconfig, for NVIDIA's hook"
+    )
     _add_list(add, "--disable-hook", "NAME", "leave out a job of hooks, or all")
     _add_list(add, "--enable-hook", "NAME", "have a job although --disable-hook names it")
     _add_list(add, "--feature-flag", "NAME", f"of nvidia-ctk; {NO_GIDS} has an effect")
@@ -202,7 +205,7 @@ def _choose_hook(arguments: argparse.Namespace) -> HookChoice:
         program, nvidia = locate_hook(), False
     if program and not program.startswith("/"):
         raise UsageError(f"the hook {program} is no absolute path", remedy="write the whole path")
-    return HookChoice(program, nvidia, disabled)
+    return HookChoice(program, nvidia, disabled, arguments.ldconfig_path)
 
 
 def _add_list(add: object, name: str, metavar: str, help: str, *more: str, dest: str = "") -> None:  # noqa: A002

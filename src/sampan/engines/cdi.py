@@ -154,6 +154,23 @@ def remove_stale_spec(path: str, kind: str) -> bool:
     return True
 
 
+def read_fingerprint(path: str) -> str:
+    """The inventory's fingerprint that a file was made from; empty when it does not say.
+
+    ``driver.fingerprint.fingerprint_text`` of the host's inventory now tells whether it still fits.
+
+    Raises:
+        CdiFileError: it cannot be read.
+    """
+    text = read_spec_text(path)
+    if text.startswith(f"# {MARK}"):
+        return text[len(MARK) + 2 :].partition("\n")[0].strip()
+    try:
+        return dict(load_spec(path).annotations).get(FINGERPRINT, "")
+    except CdiDocumentError:
+        return ""
+
+
 def is_ours(text: str) -> bool:
     """Whether a file's text says that it was made here."""
     return text.startswith(f"# {MARK}") or f'"{FINGERPRINT}"' in text

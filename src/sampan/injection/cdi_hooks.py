@@ -50,11 +50,13 @@ class HookChoice(NamedTuple):
         program: absolute path on the host; empty = no hooks.
         nvidia: whether it is called in the way of nvidia-cdi-hook.
         disabled: of JOBS: what is left away.
+        ldconfig: the host's ldconfig for NVIDIA's hook; empty = where it looks itself.
     """
 
     program: str = ""
     nvidia: bool = False
     disabled: tuple[str, ...] = ()
+    ldconfig: str = ""
 
 
 class Rendered(NamedTuple):
@@ -89,14 +91,16 @@ def render_rest(plan: ImportPlan, inventory: Inventory, choice: HookChoice) -> R
     """Links, files, the loader cache and the rest of a plan as hooks, or as mounts without them."""
     wanted = {job for job in JOBS if choice.program and job not in choice.disabled}
     files = _small_files(plan)
+    tegra = inventory.platform == "tegra"
+    compatible = _may_be_compatible(inventory)
     try:
         profile = any(file.path.endswith(PROFILE_FILE) for file in plan.files)
         request = HookRequest(
             libraries=_libraries(plan, inventory),
             links=_other_links(plan, inventory),
             files=() if choice.nvidia else files,
-            driver_version=inventory.driver_version if _may_be_compatible(inventory) else "",
-            cuda_version=inventory.cuda_version if _may_be_compatible(inventory) else "",
+            driver_version=inventory.driver_version if compatible and not tegra else "",
+            cuda_version=inventory.cuda_version if compatible else "",
             params=any(file.path == PARAMS_FILE for file in plan.files),
             application_profile=profile and not choice.nvidia,
         )
@@ -108,7 +112,7 @@ def render_rest(plan: ImportPlan, inventory: Inventory, choice: HookChoice) -> R
         hooks = _nvidia_hooks if choice.nvidia else _our_hooks
         return Rendered(
             mounts,
-            hooks(request, choice.program, wanted) if wanted else (),
+            hooks(request, choice, wanted) if wanted else (),
             (*notes, *_missing(request, files, choice, wanted)),
         )
     except HookArgumentsError as error:
@@ -117,7 +121,7 @@ def render_rest(plan: ImportPlan, inventory: Inventory, choice: HookChoice) -> R
         ) from error
 
 
-def _our_hooks(request: HookRequest, program: str, wanted: set[str]) -> tuple[CdiHook, ...]:
+def _our_hooks(request: HookRequest, choice: HookChoice, wanted: set[str]) -> tuple[CdiHook, ...]:
     if CACHE not in wanted:
         links = [
             HookLink(f"{library.directory}/{name}", target)
@@ -133,10 +137,13 @@ def _our_hooks(request: HookRequest, program: str, wanted: set[str]) -> tuple[Cd
     )
     if request == HookRequest():
         return ()
-    return (CdiHook(STAGE, program, render_hook_arguments(request), ENVIRONMENT),)
+    return (CdiHook(STAGE, choice.program, render_hook_arguments(request), ENVIRONMENT),)
 
 
-def _nvidia_hooks(request: HookRequest, program: str, wanted: set[str]) -> tuple[CdiHook, ...]:
+def _nvidia_hooks(
+    request: HookRequest, choice: HookChoice, wanted: set[str]
+) -> tuple[CdiHook, ...]:
+    program = choice.program
     name = program.rpartition("/")[2]
     # nvidia-ctk has the same hooks one word further down, for documents of its older versions.
     lead = (name, "hook") if name == "nvidia-ctk" else (name,)
@@ -147,13 +154,11 @@ def _nvidia_hooks(request: HookRequest, program: str, wanted: set[str]) -> tuple
     ]
     pairs += [f"{link.target}::{link.path}" for link in request.links]
     folders = dict.fromkeys(library.directory for library in request.libraries)
+    ldconfig = [f"--ldconfig-path={choice.ldconfig}"] if choice.ldconfig and folders else []
     calls: tuple[tuple[str, list[str]], ...] = (
         (LINKS, [word for pair in pairs for word in ("--link", pair)]),
-        (
-            COMPAT,
-            [f"--host-driver-version={request.driver_version}"] if request.driver_version else [],
-        ),
-        (CACHE, [word for folder in folders for word in ("--folder", folder)]),
+        (COMPAT, _nvidia_versions(request)),
+        (CACHE, [word for folder in folders for word in ("--folder", folder)] + ldconfig),
     )
     hooks = [
         CdiHook(STAGE, program, (*lead, job, *words), NVIDIA_ENVIRONMENT)
@@ -163,6 +168,13 @@ def _nvidia_hooks(request: HookRequest, program: str, wanted: set[str]) -> tuple
     if request.params and PARAMS in wanted:
         hooks.append(CdiHook(STAGE, program, (*lead, PARAMS), NVIDIA_ENVIRONMENT))
     return tuple(hooks)
+
+
+def _nvidia_versions(request: HookRequest) -> list[str]:
+    """As NVIDIA's generators call it: the driver's version, or on Tegra CUDA's."""
+    if request.driver_version:
+        return [f"--host-driver-version={request.driver_version}"]
+    return [f"--host-cuda-version={request.cuda_version}"] if request.cuda_version else []
 
 
 def _libraries(plan: ImportPlan, inventory: Inventory) -> tuple[HookLibrary, ...]:
@@ -285,7 +297,8 @@ def _is_small(file: PlannedFile) -> bool:
 
 def _may_be_compatible(inventory: Inventory) -> bool:
     """Whether forward compatibility may be decided: only data-centre GPUs support it."""
-    return bool(inventory.gpus) and all(map(is_data_centre, inventory.gpus))
+    some = bool(inventory.gpus) or inventory.platform == "tegra"
+    return some and all(map(is_data_centre, inventory.gpus))
 
 
 def _missing(

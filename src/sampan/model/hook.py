@@ -18,7 +18,7 @@ reading are here so that both sides agree; doing it is the hook's.
 ``--link``                ``TARGET::PATH``: a symbolic link, target as written
 ``--file``                ``PATH::TEXT``: a small file to write, mode 0644, e.g. an ICD description
 ``--host-driver-version`` forward compatibility may be decided, against this driver
-``--host-cuda-version``   and this CUDA
+``--host-cuda-version``   and this CUDA; without a driver version by Tegra's rule
 ``--driver-params``       ``readonly``: /proc/driver/nvidia/params says ModifyDeviceFiles: 0
 ``--application-profile`` ``egl``: EGLVisibleDGPUDevices names the container's own nodes
 ========================  ======================================================================
@@ -78,7 +78,8 @@ class HookRequest(NamedTuple):
 
     Attributes:
         driver_version, cuda_version: of the host; given when forward compatibility may be decided,
-            that is when every GPU of the document is of the data-centre class.
+            that is when every GPU of the document is of the data-centre class. A CUDA version
+            alone: the host is a Tegra, where it decides.
         unknown: options that this reader does not know, with their values; to be warned of.
     """
 

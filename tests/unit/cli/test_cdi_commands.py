@@ -14,7 +14,8 @@ import sampan.cli.cdi_options
 import sampan.cli.cdi_refresh
 from sampan.cli.main import main
 from sampan.driver.cdi_files import write_spec_file
-from sampan.engines.cdi import locate_hook, resolve_cdi
+from sampan.driver.fingerprint import fingerprint_text
+from sampan.engines.cdi import locate_hook, read_fingerprint, resolve_cdi
 from sampan.injection.cdi_resolve import UnresolvableDeviceError
 from support.driver_host import FakeHost, make_h200_host
 
@@ -135,6 +136,15 @@ def test_groups_are_left_out_by_nvidia_ctks_flag_too(capsys: pytest.CaptureFixtu
     flags = ["--feature-flag", "no-additional-gids-for-device-nodes,disable-nvsandboxutils"]
     assert main(["cdi", "generate", *flags]) == 0
     assert "disable-nvsandboxutils of nvidia-ctk has no effect" in capsys.readouterr().err
+
+
+def test_a_file_says_which_inventory_it_was_made_of(host: FakeHost, tmp_path: Path) -> None:
+    now = fingerprint_text(host.take())
+    for name, words in (("a.yaml", []), ("a.json", ["--spec-version", "0.6.0"])):
+        assert main(["cdi", "generate", "--output", str(tmp_path / name), *words]) == 0
+        assert read_fingerprint(str(tmp_path / name)) == now
+    assert main(["cdi", "generate", "--output", str(tmp_path / "b.json")]) == 0
+    assert read_fingerprint(str(tmp_path / "b.json")) == ""
 
 
 def test_refresh_writes_once_and_again_when_the_driver_changes(

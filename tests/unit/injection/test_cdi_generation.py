@@ -251,6 +251,16 @@ def test_forward_compatibility_is_not_decided_where_a_gpu_does_not_support_it(
     assert request_of(generate(h200._replace(gpus=(consumer,))).spec).driver_version == ""
 
 
+def test_on_tegra_cuda_alone_decides_forward_compatibility(h200: Inventory) -> None:
+    board = h200._replace(platform="tegra", cuda_version="12.6")
+    request = request_of(generate(board).spec)
+    assert (request.driver_version, request.cuda_version) == ("", "12.6")
+    theirs = generate(board, hook=THEIRS._replace(ldconfig="/sbin/ldconfig.real")).spec.edits.hooks
+    words = [word for hook in theirs for word in hook.args]
+    assert "--host-cuda-version=12.6" in words
+    assert "--ldconfig-path=/sbin/ldconfig.real" in words
+
+
 def test_without_a_hook_every_name_is_a_mount_where_loaders_look(h200: Inventory) -> None:
     made = generate(h200, hook=HookChoice())
     mounts = {mount.container_path: mount.host_path for mount in made.spec.edits.mounts}
