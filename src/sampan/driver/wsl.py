@@ -23,7 +23,11 @@ STORE_DIRECTORY = "/usr/lib/wsl/drivers"
 STORE_PREFIX = "nv"
 STORE_MARKS: tuple[str, ...] = ("libcuda.so.1.1", "libcuda_loader.so", "libnvidia-ml.so.1")
 """A package of the store that holds one of them is a display driver of NVIDIA's."""
-FALLBACK_LOADERS: tuple[str, ...] = ("libcuda_loader.so", "libnvidia-ml_loader.so")
+LOADERS: dict[str, str] = {
+    "libcuda.so.1": "libcuda_loader.so",
+    "libnvidia-ml.so.1": "libnvidia-ml_loader.so",
+}
+"""Names in the library directory, and what they are copies of in the store."""
 STEMS: dict[str, tuple[str, ...]] = {
     "libcuda_loader": COMPUTE,
     "libd3d12": GRAPHICS,
@@ -62,7 +66,7 @@ def find_wsl_files(root: Root, machine: str, proc_root: str) -> WslFiles:
     store, warnings = _choose_store(root, proc_root)
     libraries = _find_loaders(root, machine, LIBRARY_DIRECTORY, None)
     if store and not any(library.soname == "libcuda.so.1" for library in libraries):
-        libraries += _find_loaders(root, machine, store, FALLBACK_LOADERS)
+        libraries += _find_loaders(root, machine, store, tuple(LOADERS.values()))
     taken = {library.host_path for library in libraries}
     files = []
     binaries: tuple[DriverFile, ...] = ()
@@ -81,7 +85,7 @@ def find_wsl_files(root: Root, machine: str, proc_root: str) -> WslFiles:
 
 
 def _choose_store(root: Root, proc_root: str) -> tuple[str, list[str]]:
-    """The package of the store that is in use; its loaders are copies of those in the library place."""
+    """The package of the store that is in use, and warnings about others."""
     stores = []
     for parent in dict.fromkeys((STORE_DIRECTORY, *_list_store_mounts(proc_root))):
         for name in list_names(root.host_path(parent)):
@@ -93,10 +97,7 @@ def _choose_store(root: Root, proc_root: str) -> tuple[str, list[str]]:
     if not stores:
         return "", [f"no driver of NVIDIA's in Windows' driver store {STORE_DIRECTORY}"]
     stores.sort(key=lambda store: _newest(root.host_path(store)))
-    sizes = _sizes(root.host_path(LIBRARY_DIRECTORY))
-    matching = [
-        store for store in stores if sizes and sizes == _sizes(root.host_path(store), sizes)
-    ]
+    matching = [store for store in stores if _has_loaders(root, store)]
     chosen = (matching or stores)[-1]
     others = [store for store in stores if store != chosen]
     if not others:
@@ -128,15 +129,21 @@ def _newest(host_path: str) -> tuple[int, str]:
     return max(times, default=0), host_path
 
 
-def _sizes(host_path: str, like: dict[str, int] | None = None) -> dict[str, int]:
-    """Sizes of the marks that a directory has; only those of ``like`` when it is given."""
-    found = {}
-    for mark in STORE_MARKS if like is None else like:
-        try:
-            found[mark] = os.stat(f"{host_path}/{mark}").st_size
-        except OSError:
-            continue
-    return found
+def _has_loaders(root: Root, store: str) -> bool:
+    """Whether a store's loaders are those of the library directory, by their sizes."""
+    equal = [
+        _size(root.host_path(f"{LIBRARY_DIRECTORY}/{name}"))
+        == _size(root.host_path(f"{store}/{loader}"))
+        for name, loader in LOADERS.items()
+    ]
+    return all(equal)
+
+
+def _size(host_path: str) -> int:
+    try:
+        return os.stat(host_path).st_size
+    except OSError:
+        return -1
 
 
 def _find_loaders(

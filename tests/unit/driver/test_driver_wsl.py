@@ -22,8 +22,8 @@ def host(tmp_path: Path) -> FakeHost:
 
 
 def add_store(host: FakeHost, store: str, padding: bytes = b"") -> None:
-    host.add_file(f"{store}/libcuda.so.1.1", make_elf("libcuda.so.1") + padding)
-    host.add_library(f"{store}/libcuda_loader.so", "libcuda.so.1")
+    host.add_library(f"{store}/libcuda.so.1.1", "libcuda.so.1")
+    host.add_file(f"{store}/libcuda_loader.so", make_elf("libcuda.so.1") + padding)
     host.add_library(f"{store}/libnvidia-ml.so.1", "libnvidia-ml.so.1")
     host.add_file(f"{store}/nvcubins.bin")
     host.add_file(f"{store}/nvcuda64.dll")
