@@ -8,8 +8,8 @@ import re
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-from sampan.images.elf_note import read_note
 from sampan.images.tree import Node, resolve
+from sampan.model.elf_note import read_note
 from sampan.model.facts import RESOLVED_DIRECTORIES, CudaCompat, ImageFacts
 from sampan.model.image import ImageConfig
 from sampan.model.layer import EntryKind

@@ -6,18 +6,20 @@ from collections.abc import Sequence
 from typing import Any
 
 from sampan.injection.builder import FILE_OPTIONS, SOCKET_OPTIONS, PlanBuilder
+from sampan.injection.container_texts import (
+    PROFILE_DIRECTORY,
+    PROFILE_NAME,
+    mask_minors,
+    render_profile,
+)
 from sampan.injection.places import real_directory
 from sampan.model.facts import ImageFacts
-from sampan.model.inventory import DriverFile, Gpu, Inventory
+from sampan.model.inventory import DriverFile, DriverLink, Gpu, Inventory
 from sampan.model.plan import PlannedFile
 
 MODULE_DIRECTORIES: tuple[str, ...] = ("/usr/lib/xorg/modules", "/usr/lib64/xorg/modules")
 """Where X servers of Debian's and Arch's kind, and of Red Hat's and SUSE's, look for modules."""
 GLX_MODULE = "libglxserver_nvidia.so"
-PROFILE_DIRECTORY = "/etc/nvidia/nvidia-application-profiles-rc.d"
-PROFILE_NAME = "10-container.conf"
-MASKED_MINORS = 64
-"""The profile's mask has as many bits."""
 
 
 def asks(capabilities: Sequence[str], wanted: Sequence[str]) -> bool:
@@ -154,32 +156,32 @@ def _plan_modules(builder: PlanBuilder, inventory: Inventory, wanted: Sequence[s
 
 
 def _plan_links(builder: PlanBuilder, inventory: Inventory) -> None:
-    for link in inventory.links:
-        directory, _, name = link.path.rpartition("/")
-        target = posixpath.normpath(posixpath.join(directory, link.target))
-        path = f"{real_directory(builder.facts, directory)}/{name}"
-        if builder.is_left_out(target):
-            builder.leave_out(path, "what it leads to is not asked for", f"link to {link.target}")
-        else:
-            builder.add_link(path, link.target, "the host's driver has this link")
+    """The driver's further links, except those to what is left out, by way of others too."""
+    waiting = [
+        (f"{real_directory(builder.facts, directory)}/{name}", _target(directory, link), link)
+        for link in inventory.links
+        for directory, _, name in [link.path.rpartition("/")]
+    ]
+    while dangling := [item for item in waiting if builder.is_left_out(item[1])]:
+        for path, _, link in dangling:
+            builder.leave_out(path, "what it leads to is left out", f"link to {link.target}")
+        waiting = [item for item in waiting if item not in dangling]
+    for path, _, link in waiting:
+        builder.add_link(path, link.target, "the host's driver has this link")
+
+
+def _target(directory: str, link: DriverLink) -> str:
+    return posixpath.normpath(posixpath.join(directory, link.target))
 
 
 def _plan_profile(builder: PlanBuilder, gpus: Sequence[Gpu]) -> None:
     """Tell EGL which GPUs are the container's: it lists all that the kernel module knows."""
-    mask = 0
-    for gpu in gpus:
-        if 0 <= gpu.minor < MASKED_MINORS:
-            mask |= 1 << gpu.minor
+    mask = mask_minors(gpu.minor for gpu in gpus)
     if not mask:
         return
-    # The driver's own dialect of JSON, which has hexadecimal numbers.
-    text = (
-        '{"profiles": [{"name": "_container_", "settings": ["EGLVisibleDGPUDevices",'
-        f' {mask:#x}]}}], "rules": [{{"pattern": [], "profile": "_container_"}}]}}\n'
-    )
     path = f"{real_directory(builder.facts, PROFILE_DIRECTORY)}/{PROFILE_NAME}"
     builder.add_file(
-        PlannedFile(path, text.encode(), 0o644),
+        PlannedFile(path, render_profile(mask).encode(), 0o644),
         f"EGL sees the selected GPUs alone (mask of minors {mask:#x})",
         "written by Sampan",
     )

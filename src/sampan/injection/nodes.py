@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from sampan.injection.builder import PlanBuilder
+from sampan.injection.container_texts import PARAMS, forbid_device_files
 from sampan.injection.files import asks
 from sampan.model.inventory import Gpu, Inventory, MigDevice
 from sampan.model.plan import PlannedFile
@@ -104,13 +105,11 @@ def _plan_mig_devices(builder: PlanBuilder, gpu: Gpu, selected: Sequence[MigDevi
 
 def _plan_params(builder: PlanBuilder, inventory: Inventory) -> None:
     """Keep the driver's libraries from making nodes of GPUs that were not given (section 4.7)."""
-    key = "ModifyDeviceFiles:"
-    lines = inventory.params.splitlines()
-    if not any(line.startswith(key) and line[len(key) :].strip() != "0" for line in lines):
+    text = forbid_device_files(inventory.params)
+    if not text:
         return
-    text = "\n".join(f"{key} 0" if line.startswith(key) else line for line in lines)
     builder.add_file(
-        PlannedFile("/proc/driver/nvidia/params", f"{text}\n".encode(), 0o444, mount=True),
+        PlannedFile(PARAMS, text.encode(), 0o444, mount=True),
         "ModifyDeviceFiles is 0, so that no node of another GPU appears",
-        "/proc/driver/nvidia/params",
+        PARAMS,
     )

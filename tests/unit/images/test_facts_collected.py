@@ -5,11 +5,11 @@ import struct
 
 import pytest
 
-from sampan.images.elf_note import read_note
 from sampan.images.facts import collect_facts
 from sampan.images.facts_json import FactsError, dump_facts, load_facts
 from sampan.images.generated import GeneratedPath, pack_generated
 from sampan.images.overlay import merge_layers
+from sampan.model.elf_note import read_note
 from sampan.model.facts import RESOLVED_DIRECTORIES, CudaCompat, ImageFacts
 from sampan.model.image import parse_image_config
 from sampan.model.layer import EntryKind
