@@ -6,7 +6,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jsonschema
 import pytest
@@ -17,6 +17,7 @@ from referencing.jsonschema import DRAFT7
 from sampan.engines.cdi import make_spec, render_spec
 from sampan.injection.cdi_generate import CdiOptions
 from sampan.injection.cdi_hooks import HookChoice
+from sampan.model.cdi import CdiSpec
 from support.described_host import make_described_host
 from support.driver_host import TESTDATA
 
@@ -58,31 +59,60 @@ def test_the_published_schema_is_one_that_refuses(validator: Any) -> None:
     assert list(validator.iter_errors(document))
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="the chroot of Debian sid needs root")
-@pytest.mark.parametrize("device", ["2:0", "all"])
-def test_podman_of_sid_gives_what_the_document_says(tmp_path: Path, device: str) -> None:
-    # podman's own directories; pytest's are for root alone.
-    tmp_path.chmod(0o755)
+class Peer(NamedTuple):
+    """A document of a host with MIG devices, in ``cdi``, and a root file system with busybox."""
+
+    base: Path
+    spec: CdiSpec
+
+    def paths(self, device: str) -> set[str]:
+        edits = next(one for one in self.spec.devices if one.name == device).edits
+        return {node.path for node in (*edits.device_nodes, *self.spec.edits.device_nodes)}
+
+
+@pytest.fixture
+def peer(tmp_path: Path) -> Peer:
+    if os.geteuid() != 0:
+        pytest.skip("the chroot of Debian sid needs root")
     host = make_described_host(tmp_path / "host", "mig", real_nodes=True)
     made = make_spec(host.take(nvml=True), CdiOptions(hook=HookChoice()))
     (tmp_path / "cdi").mkdir()
     (tmp_path / "cdi" / "nvidia.yaml").write_text(render_spec(made.spec, as_json=False))
-    root = tmp_path / "root"
     for name in ("bin", "dev", "etc", "proc", "run", "sys", "tmp"):
-        (root / name).mkdir(parents=True)
-    shutil.copy("/bin/busybox", root / "bin/busybox")
-    words = ["--cdi-spec-dir", str(tmp_path / "cdi"), "--cgroup-manager=cgroupfs", "run", "--rm"]
-    words += ["--ulimit", "host", "--network", "none", "--device", f"nvidia.com/gpu={device}"]
-    script = "echo $NVIDIA_VISIBLE_DEVICES; find /dev/nvidia* /dev/dri -type c; ls /usr/lib64"
-    out = run_script(
-        "scripts/engines-sid", "podman", *words, "--rootfs", str(root),
-        "/bin/busybox", "sh", "-c", script,
-    ).split()  # fmt: skip
+        (tmp_path / "root" / name).mkdir(parents=True)
+    shutil.copy("/bin/busybox", tmp_path / "root/bin/busybox")
+    return Peer(tmp_path, made.spec)
+
+
+LOOK = "echo $NVIDIA_VISIBLE_DEVICES; find /dev/nvidia* /dev/dri -type c; ls /usr/lib64"
+
+
+def check_container(out: list[str], nodes: set[str]) -> None:
     assert out[0] == "void"
-    wanted = next(one for one in made.spec.devices if one.name == device).edits.device_nodes
-    nodes = {node.path for node in (*wanted, *made.spec.edits.device_nodes)}
     assert {word for word in out if word.startswith("/dev/")} == nodes
     assert {"libcuda.so.1", "libnvidia-ml.so.1"} <= set(out)
+
+
+@pytest.mark.parametrize("device", ["2:0", "all"])
+def test_podman_of_sid_gives_what_the_document_says(peer: Peer, device: str) -> None:
+    words = ["--cdi-spec-dir", str(peer.base / "cdi"), "--cgroup-manager=cgroupfs", "run", "--rm"]
+    words += ["--ulimit", "host", "--network", "none", "--device", f"nvidia.com/gpu={device}"]
+    words += ["--rootfs", str(peer.base / "root"), "/bin/busybox", "sh", "-c", LOOK]
+    check_container(run_script("scripts/engines-sid", "podman", *words).split(), peer.paths(device))
+
+
+def test_docker_of_sid_gives_what_the_document_says(peer: Peer) -> None:
+    script = f"""
+        set -e
+        mkdir -p /var/run/cdi
+        cp {peer.base}/cdi/nvidia.yaml /var/run/cdi/
+        tar -C {peer.base}/root -c . | docker import - sampan-cdi-test >/dev/null
+        docker run --rm --network none --device nvidia.com/gpu=0:1 sampan-cdi-test \
+            /bin/busybox sh -c '{LOOK}'
+        docker rmi sampan-cdi-test >/dev/null
+    """
+    out = run_script("scripts/engines-sid", "--docker", "sh", "-c", script).split()
+    check_container(out, peer.paths("0:1"))
 
 
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd-analyze is absent")

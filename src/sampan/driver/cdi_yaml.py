@@ -64,9 +64,9 @@ def _render(value: dict[str, Any], indent: str, lines: list[str], first: str = "
 
 def _scalar(value: object) -> str:
     if isinstance(value, str):
-        plain = (_PLAIN.fullmatch(value) and value.lower() not in _WORDS) or _VERSION.fullmatch(
-            value
-        )
+        plain = (
+            _PLAIN.fullmatch(value) and not (len(value) < 6 and value.lower() in _WORDS)
+        ) or _VERSION.fullmatch(value)
         return value if plain else f'"{"".join(map(_escape, value))}"'
     if isinstance(value, (dict, list)):
         return "{}" if isinstance(value, dict) else "[]"
