@@ -61,8 +61,9 @@ def plan_libraries(
         asking = [word for word in library.capabilities if word in wanted]
         directory = directories.get(library.bits)
         if library.capabilities and not asking:
+            own = f"{real_directory(facts, library.directory)}/" if library.directory else ""
             builder.leave_out(
-                library.name,
+                own + library.name,
                 f"capability {' or '.join(library.capabilities)} is not asked for",
                 library.host_path,
             )

@@ -1,10 +1,12 @@
 """Facts of an image that nobody has seen: for CDI documents, and for ``sampan explain`` alone.
 
-Every directory of it is what it is called, except ``/usr/lib32``, and its loader looks where the host keeps the driver's
-libraries. It holds no library, no cache and no forward-compatibility package.
+Every directory of it is what it is called, except ``/usr/lib32``, and its loader looks where the host
+keeps the driver's libraries. It holds the vendor-neutral loaders, no cache and no
+forward-compatibility package.
 """
 
 from sampan.injection.files import MODULE_DIRECTORIES
+from sampan.injection.libraries import NEUTRAL
 from sampan.injection.places import MACHINES, MULTIARCH
 from sampan.model.facts import RESOLVED_DIRECTORIES, ImageFacts
 from sampan.model.inventory import Inventory
@@ -38,7 +40,7 @@ def neutral_facts(inventory: Inventory, *, library_directory: str = "") -> Image
         directories=(*((narrow,) if narrow else ()), _module_directory(wide)),
         library_directories=(wide, narrow) if narrow else (wide,),
         loader_cache=b"",
-        libraries={},
+        libraries={f"{wide}/{name}": 1 for name, _ in NEUTRAL},
         cuda_compat=None,
         passwd="",
         group="",

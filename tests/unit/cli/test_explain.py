@@ -27,6 +27,8 @@ def test_without_an_image_files_lie_where_the_host_has_them(
     out = explain(capsys, "--gpus", "all")
     libraries = out.partition("Links")[0]
     assert "  /usr/local/nvidia/lib64/libcuda.so.580.159.04 " in libraries
+    assert main(["explain", "--gpus", "all,capabilities=graphics"]) == 0
+    assert "warning" not in capsys.readouterr().err
     assert "GPU:       0 = NVIDIA H200 GPU-" in out
 
 

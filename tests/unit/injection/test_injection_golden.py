@@ -1,5 +1,6 @@
 """Each capability gives exactly its files: golden plans of every kind of host."""
 
+import posixpath
 from pathlib import Path
 
 import pytest
@@ -85,3 +86,18 @@ def test_nothing_of_a_plan_lies_where_the_image_keeps_its_own_loaders(
     neutral = ("libGL.so", "libEGL.so", "libGLX.so", "libOpenGL.so", "libvulkan.so", "libOpenCL.so")
     names = {path.rpartition("/")[2] for path in (mount.container_path for mount in made.mounts)}
     assert not [name for name in names if name.startswith(neutral)]
+
+
+@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("capabilities", [CAPABILITIES, *((word,) for word in CAPABILITIES)])
+def test_no_link_of_a_plan_leads_nowhere(
+    tmp_path: Path, name: str, capabilities: tuple[str, ...]
+) -> None:
+    case = Case(tmp_path, name)
+    made = make_plan(case.take(), capabilities, case.machine)
+    mounts = {mount.container_path for mount in made.mounts}
+    links = {link.path for link in made.links}
+    assert not mounts & links
+    for link in made.links:
+        target = posixpath.normpath(posixpath.join(posixpath.dirname(link.path), link.target))
+        assert target in mounts | links, link
