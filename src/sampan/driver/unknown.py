@@ -50,6 +50,8 @@ class Verdict(NamedTuple):
 def judge_files(inventory: Inventory) -> tuple[Verdict, ...]:
     """A verdict for every file of the driver, sorted by path.
 
+    Of more than MAXIMUM_FILES files the rest is one more verdict: ``unknown``, for the root.
+
     Args:
         inventory: as ``take_inventory`` gave it.
     """
@@ -60,7 +62,10 @@ def judge_files(inventory: Inventory) -> tuple[Verdict, ...]:
         paths[path] = None
         if len(paths) >= MAXIMUM_FILES:
             break
-    return tuple(judge.judge(path) for path in sorted(paths))
+    verdicts = [judge.judge(path) for path in sorted(paths)]
+    if len(paths) >= MAXIMUM_FILES:
+        verdicts.append(Verdict("/", "unknown", f"more than {MAXIMUM_FILES} files: not all judged"))
+    return tuple(verdicts)
 
 
 def _list_files(root: Root, inventory: Inventory, homes: tuple[str, ...]) -> Iterator[str]:

@@ -119,3 +119,15 @@ def test_a_pattern_lists_what_begins_so(tmp_path: Path) -> None:
         (tmp_path / name).mkdir()
     assert list_matching(str(tmp_path), "nvidia-*") == ["nvidia-361", "nvidia-384"]
     assert list_matching(str(tmp_path), "absent") == ["absent"]
+
+
+def test_a_tree_of_very_many_files_is_judged_in_part_and_says_so(
+    host: FakeHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sampan.driver.unknown.MAXIMUM_FILES", 5)
+    for number in range(20):
+        host.add_file(f"/usr/share/doc/{number}")
+    verdicts = judge_files(host.take())
+    assert len(verdicts) == 6
+    assert (verdicts[-1].path, verdicts[-1].fate) == ("/", "unknown")
+    assert "not all" in verdicts[-1].reason
