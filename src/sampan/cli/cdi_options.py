@@ -55,6 +55,7 @@ def add_generate_options(parser: argparse.ArgumentParser) -> None:
     _add_list(add, "--disable-hook", "NAME", "leave out a job of hooks, or all")
     _add_list(add, "--enable-hook", "NAME", "have a job although --disable-hook names it")
     _add_list(add, "--feature-flag", "NAME", f"of nvidia-ctk; {NO_GIDS} has an effect")
+    _add_list(add, "--csv.file", "FILE", "Tegra's list, instead of the usual ones", dest="csv_file")
     _add_list(add, "--csv.ignore-pattern", "GLOB", "leave out paths of Tegra's lists",
               dest="csv_ignore")  # fmt: skip
 
@@ -144,7 +145,7 @@ def look_at_host(arguments: argparse.Namespace) -> Inventory:
     for option, root in (("--driver-root", driver_root), ("--dev-root", dev_root)):
         if not os.path.isdir(root):
             raise UsageError(f"{option} {root} is no directory", remedy="name one that exists")
-    if arguments.config_search_path:
+    if arguments.config_search_path or arguments.csv_file:
         from sampan.driver.inventory import take_inventory
 
         inventory = take_inventory(
@@ -152,6 +153,7 @@ def look_at_host(arguments: argparse.Namespace) -> Inventory:
             dev_root,
             library_search_paths=arguments.library_search_path,
             config_search_paths=arguments.config_search_path,
+            csv_lists=arguments.csv_file,
         )
     else:
         from sampan.driver.cache import current_inventory

@@ -48,6 +48,7 @@ def find_driver_files(
     library_search_paths: Sequence[str] = (),
     config_search_paths: Sequence[str] = (),
     mps_directory: str = "",
+    csv_lists: Sequence[str] = (),
     proc_root: str = "/proc",
     sys_root: str = "/sys",
 ) -> DriverFiles:
@@ -61,13 +62,14 @@ def find_driver_files(
         library_search_paths: inner library directories to look into first.
         config_search_paths: inner share directories to look into last.
         mps_directory: of CUDA_MPS_PIPE_DIRECTORY; empty = the usual place.
+        csv_lists: on Tegra, host paths of the lists to read; empty = the usual ones.
         proc_root: where procfs is.
         sys_root: where sysfs is.
     """
     if platform == "wsl":
         return _find_wsl(root, machine, proc_root)
     if platform == "tegra":
-        return _find_tegra(root, machine, mps_directory)
+        return _find_tegra(root, machine, mps_directory, csv_lists)
     search = find_libraries(
         root, machine=machine, module_version=module_version, search_paths=library_search_paths
     )
@@ -102,8 +104,10 @@ def _find_wsl(root: Root, machine: str, proc_root: str) -> DriverFiles:
     )
 
 
-def _find_tegra(root: Root, machine: str, mps_directory: str) -> DriverFiles:
-    found = find_tegra_files(root, machine)
+def _find_tegra(
+    root: Root, machine: str, mps_directory: str, csv_lists: Sequence[str]
+) -> DriverFiles:
+    found = find_tegra_files(root, machine, csv_lists)
     return DriverFiles(
         version=found.version,
         libraries=found.libraries,

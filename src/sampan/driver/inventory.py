@@ -35,6 +35,7 @@ def take_inventory(
     library_search_paths: Sequence[str] = (),
     config_search_paths: Sequence[str] = (),
     mps_directory: str = "",
+    csv_lists: Sequence[str] = (),
     proc_root: str = "/proc",
     sys_root: str = "/sys",
     machine: str = "",
@@ -50,6 +51,7 @@ def take_inventory(
         library_search_paths: library directories inside the driver root to look into first.
         config_search_paths: share directories inside the driver root to look into last.
         mps_directory: of CUDA_MPS_PIPE_DIRECTORY; empty = the usual place.
+        csv_lists: on Tegra, host paths of the lists to read; empty = the usual ones.
         proc_root: where procfs is.
         sys_root: where sysfs is.
         machine: ELF machine of the libraries; empty = this host's.
@@ -71,6 +73,7 @@ def take_inventory(
         library_search_paths=library_search_paths,
         config_search_paths=config_search_paths,
         mps_directory=mps_directory,
+        csv_lists=csv_lists,
         proc_root=proc_root,
         sys_root=sys_root,
     )

@@ -8,6 +8,7 @@ other than devices, drivers and l4t count only with NVIDIA_REQUIRE_JETPACK=csv-m
 
 import os
 import stat
+from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from typing import NamedTuple
 
@@ -83,18 +84,23 @@ def parse_csv_line(line: str) -> CsvEntry | None:
     return CsvEntry(kind, path.rstrip("/"))
 
 
-def find_tegra_files(root: Root, machine: str) -> TegraFiles:
+def find_tegra_files(root: Root, machine: str, lists: Sequence[str] = ()) -> TegraFiles:
     """Everything that the lists below ``root`` name.
 
     Args:
         root: the driver root.
         machine: ELF machine of the libraries.
+        lists: host paths of lists to read instead, all of them as base ones.
     """
     collector = _Collector(root, machine)
+    if lists:
+        for path in lists[:MAXIMUM_LISTS]:
+            collector.read_list(path, base=True)
+        return collector.finish()
     place = root.host_path(root.resolve(LIST_DIRECTORY))
     names = [name for name in list_names(place) if name.endswith(".csv")][:MAXIMUM_LISTS]
     for name in sorted(names, key=lambda name: (name not in BASE_LISTS, name)):
-        collector.read_list(f"{place}/{name}", name)
+        collector.read_list(f"{place}/{name}", base=name in BASE_LISTS)
     return collector.finish()
 
 
@@ -109,7 +115,7 @@ class _Collector:
         self._links: list[DriverLink] = []
         self._warnings: list[str] = []
 
-    def read_list(self, host_path: str, name: str) -> None:
+    def read_list(self, host_path: str, *, base: bool) -> None:
         content = read_regular(host_path, MAXIMUM_LIST_BYTES)
         if content is None:
             self._warnings.append(
@@ -126,7 +132,7 @@ class _Collector:
             except CsvLineError as error:
                 refused.append(f"line {number}: {error}")
                 continue
-            if entry is not None and not self._add(entry, base=name in BASE_LISTS):
+            if entry is not None and not self._add(entry, base=base):
                 missing.append(entry.path)
         if len(lines) > MAXIMUM_LINES:
             refused.append(f"line {MAXIMUM_LINES + 1} and all after it: the list is too long")

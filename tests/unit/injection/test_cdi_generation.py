@@ -374,3 +374,14 @@ def test_one_gpu_without_numbers_is_the_device_all_on_wsl(h200: Inventory) -> No
     spec = generate(inventory).spec
     assert names(spec) == ["all"]
     assert paths(spec, "all") == ["/dev/dxg"]
+
+
+def test_lists_that_are_named_take_the_place_of_tegras_usual_ones(tmp_path: Path) -> None:
+    made = Case(tmp_path / "host", "jetson")
+    made.host.add_file("/opt/vendor.txt", b"v")
+    library = "/usr/lib/aarch64-linux-gnu/nvidia/libcuda.so.1.1"
+    (tmp_path / "mine.csv").write_text(f"lib, /opt/vendor.txt\nlib, {library}\n")
+    inventory = made.take(csv_lists=[str(tmp_path / "mine.csv")])
+    places = {mount.container_path for mount in generate(inventory).spec.edits.mounts}
+    assert {"/opt/vendor.txt", library} <= places
+    assert not any("libnvos" in place for place in places)
