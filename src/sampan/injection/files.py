@@ -70,20 +70,20 @@ def _not_asked(capabilities: Sequence[str]) -> str:
 
 def _plan_description(builder: PlanBuilder, file: DriverFile, path: str, why: str) -> None:
     """Write a JSON description anew, so that its library is found by name, not by the host's path."""
+    missing: list[str] = []
     try:
         document = json.loads(file.text)
+        _shorten_paths(document, builder, missing)
+        content = json.dumps(document, indent=4).encode() + b"\n"
     except (ValueError, RecursionError):
         builder.leave_out(path, "the description cannot be read", file.host_path)
         builder.warn(f"{file.host_path} is left out: it is no JSON")
         return
-    missing: list[str] = []
-    _shorten_paths(document, builder, missing)
     if missing:
         names = ", ".join(missing)
         builder.leave_out(path, f"its library {names} is not imported", file.host_path)
         builder.warn(f"{file.host_path} is left out: it names {names}, which is not imported")
         return
-    content = json.dumps(document, indent=4).encode() + b"\n"
     builder.add_file(
         PlannedFile(path, content, 0o644),
         f"{why}; written anew: the host's names its library by an absolute path",

@@ -55,7 +55,9 @@ def test_a_description_with_an_absolute_path_is_written_anew_with_the_name(
 def test_a_description_of_a_library_that_is_not_there_is_left_out_with_a_warning(
     inventory: Inventory,
 ) -> None:
-    for file in (description("/opt/libelse.so.1"), description("/x")._replace(text="{")):
+    deep = '{"library_path": "/x", "a": ' * 900 + "1" + "}" * 900
+    texts = (description("/opt/libelse.so.1").text, "{", deep, "[" * 100_000)
+    for file in (description("/x")._replace(text=text) for text in texts):
         made = make_plan(inventory._replace(configurations=(file,)), "graphics")
         assert f"{ICD}/nvidia_icd.json" in left_out(made)
         assert any("/host/icd.json is left out" in warning for warning in made.warnings)
