@@ -64,40 +64,44 @@ def describe(inventory: Inventory, machine: str) -> str:
     return "\n".join(lines) + "\n"
 
 
-@pytest.mark.parametrize("name", CASES)
-def test_each_capability_gives_exactly_its_files(tmp_path: Path, name: str) -> None:
-    case = Case(tmp_path, name)
-    if case.take().platform not in ("wsl", "tegra"):
-        case.host.add_gpu(0)
-    inventory = case.take()
-    text = describe(inventory, case.machine)
-    golden = TESTDATA / name / "plan.txt"
+class Host:
+    """A case's inventory, taken once for all tests; a discrete one has a GPU."""
+
+    def __init__(self, base: Path, name: str) -> None:
+        case = Case(base, name)
+        self.name, self.machine = name, case.machine
+        self.inventory = case.take()
+        if self.inventory.platform not in ("wsl", "tegra"):
+            case.host.add_gpu(0)
+            self.inventory = case.take()
+
+
+@pytest.fixture(scope="module", params=CASES)
+def host(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Host:
+    return Host(tmp_path_factory.mktemp("host"), request.param)
+
+
+def test_each_capability_gives_exactly_its_files(host: Host) -> None:
+    text = describe(host.inventory, host.machine)
+    golden = TESTDATA / host.name / "plan.txt"
     if is_updating():
         golden.write_text(text)
     assert text == golden.read_text()
 
 
-@pytest.mark.parametrize("name", CASES)
-def test_nothing_of_a_plan_lies_where_the_image_keeps_its_own_loaders(
-    tmp_path: Path, name: str
-) -> None:
-    case = Case(tmp_path, name)
-    made = make_plan(case.take(), CAPABILITIES, case.machine)
+def test_nothing_of_a_plan_lies_where_the_image_keeps_its_own_loaders(host: Host) -> None:
+    made = make_plan(host.inventory, CAPABILITIES, host.machine)
     neutral = ("libGL.so", "libEGL.so", "libGLX.so", "libOpenGL.so", "libvulkan.so", "libOpenCL.so")
     names = {path.rpartition("/")[2] for path in (mount.container_path for mount in made.mounts)}
     assert not [name for name in names if name.startswith(neutral)]
 
 
-@pytest.mark.parametrize("name", CASES)
-@pytest.mark.parametrize("capabilities", [CAPABILITIES, *((word,) for word in CAPABILITIES)])
-def test_no_link_of_a_plan_leads_nowhere(
-    tmp_path: Path, name: str, capabilities: tuple[str, ...]
-) -> None:
-    case = Case(tmp_path, name)
-    made = make_plan(case.take(), capabilities, case.machine)
-    mounts = {mount.container_path for mount in made.mounts}
-    links = {link.path for link in made.links}
-    assert not mounts & links
-    for link in made.links:
-        target = posixpath.normpath(posixpath.join(posixpath.dirname(link.path), link.target))
-        assert target in mounts | links, link
+def test_no_link_of_a_plan_leads_nowhere(host: Host) -> None:
+    for capabilities in (CAPABILITIES, *((word,) for word in CAPABILITIES)):
+        made = make_plan(host.inventory, capabilities, host.machine)
+        mounts = {mount.container_path for mount in made.mounts}
+        links = {link.path for link in made.links}
+        assert not mounts & links
+        for link in made.links:
+            target = posixpath.normpath(posixpath.join(posixpath.dirname(link.path), link.target))
+            assert target in mounts | links, (capabilities, link)
