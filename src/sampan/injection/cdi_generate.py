@@ -132,7 +132,8 @@ def generate_spec(inventory: Inventory, options: CdiOptions) -> GeneratedSpec:
     spec = CdiSpec("", f"{vendor}/{class_name}", devices, edits)
     if not options.additional_gids:
         spec = _without_gids(spec)
-    return GeneratedSpec(_finish(spec, options), (*inventory.warnings, *notes))
+    notes = tuple(dict.fromkeys((*inventory.warnings, *notes)))
+    return GeneratedSpec(_finish(spec, options), notes)
 
 
 def _gpus(
@@ -142,6 +143,7 @@ def _gpus(
     gpus = tuple(gpu for gpu in inventory.gpus if gpu.mig_devices or not gpu.mig_enabled)
     plan = plan_import(inventory, _request(options.capabilities), facts, gpus)
     rest = render_rest(plan, inventory, options.hook)
+    notes = (*_plan_notes(plan), *rest.notes)
     owned = {node.path for gpu in inventory.gpus for node in gpu.nodes}
     owned |= {
         node.path for gpu in inventory.gpus for part in gpu.mig_devices for node in part.nodes
@@ -159,7 +161,7 @@ def _gpus(
         # GPUs behind nodes that have no number: those are the device.
         names = ["all"] if inventory.platform == "wsl" else ["0", "all"]
         whole = nodes_edits(facts, control)
-        return base, tuple(CdiDevice(name, whole) for name in names), rest.notes
+        return base, tuple(CdiDevice(name, whole) for name in names), notes
     base = merge_edits([base, nodes_edits(facts, control)])
     chosen = select_devices(listed, options.devices)
     devices = [
@@ -173,7 +175,7 @@ def _gpus(
         nodes = [node for one in chosen for node in one.nodes]
         links = [link for one in chosen for link in one.links]
         devices.append(CdiDevice("all", nodes_edits(facts, nodes, tuple(dict.fromkeys(links)))))
-    return base, tuple(devices), rest.notes
+    return base, tuple(devices), notes
 
 
 def _management(
@@ -197,7 +199,7 @@ def _management(
         hooks=rest.hooks,
     )
     devices = (CdiDevice("all", nodes_edits(facts, nodes)),) if nodes else ()
-    return edits, devices, rest.notes
+    return edits, devices, (*_plan_notes(plan), *rest.notes)
 
 
 def _extra_devices(inventory: Inventory, mode: str, options: CdiOptions) -> tuple[CdiDevice, ...]:
@@ -256,6 +258,11 @@ def _mounts(
     if makes_loader_cache(options.hook) or inventory.platform != "discrete":
         return tuple(mounts)
     return spread_libraries(mounts, inventory, facts.library_directories[0])
+
+
+def _plan_notes(plan: ImportPlan) -> tuple[str, ...]:
+    """Warnings of the plan, but for what it says of an image that nobody has seen."""
+    return tuple(text for text in plan.warnings if not text.startswith("the image "))
 
 
 def _environment(plan: ImportPlan) -> tuple[str, ...]:

@@ -223,6 +223,17 @@ def test_a_host_without_gpus_is_refused(h200: Inventory) -> None:
         generate(h200._replace(gpus=()))
 
 
+def test_what_will_not_work_is_said_when_the_document_is_made(h200: Inventory) -> None:
+    early = h200._replace(
+        control_nodes=tuple(one for one in h200.control_nodes if "uvm" not in one.path),
+        warnings=("GPU 3 is left out",),
+    )
+    notes = generate(early).notes
+    assert any("no /dev/nvidia-uvm" in note for note in notes)
+    assert notes.count("GPU 3 is left out") == 1
+    assert not any("the image" in note for note in notes)
+
+
 def test_void_keeps_a_second_nvidia_layer_from_acting(h200: Inventory) -> None:
     env = generate(h200).spec.edits.env
     assert "NVIDIA_VISIBLE_DEVICES=void" in env
