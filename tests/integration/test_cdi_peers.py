@@ -16,7 +16,7 @@ from referencing.jsonschema import DRAFT7
 
 from sampan.engines.cdi import make_spec, render_spec
 from sampan.injection.cdi_generate import CdiOptions
-from sampan.injection.cdi_hooks import HookChoice
+from sampan.injection.cdi_jobs import HookChoice
 from sampan.model.cdi import CdiSpec
 from support.described_host import make_described_host
 from support.driver_host import TESTDATA

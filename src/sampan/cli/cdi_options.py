@@ -3,14 +3,14 @@
 import argparse
 import fnmatch
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from sampan.cli.flags import add_flag
 from sampan.cli.render import print_warning
 from sampan.errors import UsageError
 from sampan.injection.cdi_devices import STRATEGIES
 from sampan.injection.cdi_generate import EXTRA_MODES, MODES, CdiOptions
-from sampan.injection.cdi_hooks import WITHOUT_EFFECT, HookChoice, choose_jobs
+from sampan.injection.cdi_jobs import WITHOUT_EFFECT, HookChoice, choose_jobs
 from sampan.model.inventory import CAPABILITIES, Inventory
 
 NO_GIDS = "no-additional-gids-for-device-nodes"
@@ -210,11 +210,15 @@ def _choose_hook(arguments: argparse.Namespace) -> HookChoice:
     return HookChoice(program, nvidia, disabled, arguments.ldconfig_path)
 
 
-def _add_list(add: object, name: str, metavar: str, help: str, *more: str, dest: str = "") -> None:  # noqa: A002
-    add(  # type: ignore[operator]
-        name, *more, action="append", default=[], metavar=metavar, help=help,
-        **({"dest": dest} if dest else {}),
-    )  # fmt: skip
+def _add_list(
+    add: Callable[..., argparse.Action],
+    name: str,
+    metavar: str,
+    help: str,  # noqa: A002
+    *more: str,
+    dest: str | None = None,
+) -> None:
+    add(name, *more, action="append", default=[], metavar=metavar, help=help, dest=dest)
 
 
 def _require(words: Sequence[str], known: Sequence[str], what: str) -> None:

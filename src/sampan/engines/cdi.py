@@ -19,7 +19,8 @@ from sampan.driver.cdi_files import (
 )
 from sampan.driver.fingerprint import fingerprint_text
 from sampan.injection.cdi_document import CdiDocumentError, decode_spec, encode_spec
-from sampan.injection.cdi_generate import FINGERPRINT, CdiOptions, GeneratedSpec, generate_spec
+from sampan.injection.cdi_finish import FINGERPRINT
+from sampan.injection.cdi_generate import CdiOptions, GeneratedSpec, generate_spec
 from sampan.injection.cdi_resolve import LoadedSpec, resolve_devices
 from sampan.model.cdi import CdiEdits, CdiSpec
 from sampan.model.hook import INSTALLED

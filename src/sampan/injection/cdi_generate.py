@@ -10,17 +10,11 @@ from typing import NamedTuple
 
 from sampan.errors import SampanError
 from sampan.injection.builder import PlanBuilder
-from sampan.injection.cdi_checks import spec_problems
 from sampan.injection.cdi_devices import list_devices, nodes_edits, select_devices
-from sampan.injection.cdi_document import CdiDocumentError
-from sampan.injection.cdi_hooks import (
-    HookChoice,
-    makes_loader_cache,
-    render_rest,
-    spread_libraries,
-)
+from sampan.injection.cdi_finish import finish_spec, without_gids
+from sampan.injection.cdi_hooks import render_rest, spread_libraries
+from sampan.injection.cdi_jobs import HookChoice, makes_loader_cache
 from sampan.injection.cdi_resolve import merge_edits
-from sampan.injection.cdi_versions import KNOWN, required_version, version_key
 from sampan.injection.extras import plan_extras
 from sampan.injection.neutral import neutral_facts
 from sampan.injection.nodes import DRI_CAPABILITIES
@@ -47,8 +41,6 @@ MODES: tuple[str, ...] = (
 CLASSES: dict[str, str] = {"imex": "imex-channel"}
 """Class of a mode where it is not the mode's own name; all modes with GPUs have ``gpu``."""
 MANAGEMENT_CAPABILITIES = ("compute", "ngx", "utility", "video")
-FINGERPRINT = "sampan/fingerprint"
-"""Annotation of documents of 0.6.0 and later: the inventory that they were made of."""
 UNTOUCHED_ENVIRONMENT = ("NVIDIA_VISIBLE_DEVICES", "NVIDIA_DRIVER_CAPABILITIES")
 
 
@@ -56,12 +48,6 @@ class CdiNothingError(SampanError):
     """The host has nothing that a document of the mode would be about."""
 
     id = "cdi-nothing"
-
-
-class CdiVersionError(SampanError):
-    """A document cannot be written in the version that was asked for."""
-
-    id = "cdi-version"
 
 
 class CdiOptions(NamedTuple):
@@ -131,9 +117,9 @@ def generate_spec(inventory: Inventory, options: CdiOptions) -> GeneratedSpec:
     class_name = options.class_name or CLASSES.get(mode, mode if mode in EXTRA_MODES else "gpu")
     spec = CdiSpec("", f"{vendor}/{class_name}", devices, edits)
     if not options.additional_gids:
-        spec = _without_gids(spec)
+        spec = without_gids(spec)
     notes = tuple(dict.fromkeys((*inventory.warnings, *notes)))
-    return GeneratedSpec(_finish(spec, options), notes)
+    return GeneratedSpec(finish_spec(spec, options.version, options.fingerprint), notes)
 
 
 def _gpus(
@@ -277,42 +263,3 @@ def _environment(plan: ImportPlan) -> tuple[str, ...]:
         said.setdefault("NVIDIA_CTK_LIBCUDA_DIR", ":".join(cuda))
     said["NVIDIA_VISIBLE_DEVICES"] = "void"
     return tuple(f"{name}={value}" for name, value in sorted(said.items()))
-
-
-def _without_gids(spec: CdiSpec) -> CdiSpec:
-    return spec._replace(
-        edits=spec.edits._replace(additional_gids=()),
-        devices=tuple(
-            device._replace(edits=device.edits._replace(additional_gids=()))
-            for device in spec.devices
-        ),
-    )
-
-
-def _finish(spec: CdiSpec, options: CdiOptions) -> CdiSpec:
-    needed, what = required_version(spec)
-    version = options.version or needed
-    if version not in KNOWN:
-        raise CdiVersionError(
-            f"there is no CDI version {version}", remedy=f"choose from: {', '.join(KNOWN[2:])}"
-        )
-    if version_key(version) < version_key(needed):
-        raise CdiVersionError(
-            f"the document cannot be written as CDI {version}",
-            evidence=f"{what} needs {needed}",
-            remedy=_lowering(what, needed),
-        )
-    if options.fingerprint and version_key(version) >= version_key("0.6.0"):
-        spec = spec._replace(annotations=((FINGERPRINT, options.fingerprint),))
-    spec = spec._replace(version=version)
-    if problems := spec_problems(spec):
-        raise CdiDocumentError(problems)
-    return spec
-
-
-def _lowering(what: str, needed: str) -> str:
-    if what.startswith("additionalGids"):
-        return "--no-additional-gids leaves the groups out"
-    if what.startswith("device name"):
-        return "--device-name-strategy type-index gives names that begin with a letter"
-    return f"--spec-version {needed}, or none for the lowest that fits"

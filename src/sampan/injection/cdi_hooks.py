@@ -11,6 +11,16 @@ from typing import NamedTuple
 from sampan.errors import UsageError
 from sampan.injection.builder import FILE_OPTIONS
 from sampan.injection.cdi_devices import resolve_target
+from sampan.injection.cdi_jobs import (
+    CACHE,
+    COMPAT,
+    JOBS,
+    LINKS,
+    PARAMS,
+    PROFILE,
+    HookChoice,
+)
+from sampan.injection.cdi_nvidia_hook import nvidia_hooks
 from sampan.injection.compat import is_data_centre
 from sampan.model.cdi import CdiHook, CdiMount
 from sampan.model.hook import (
@@ -26,13 +36,6 @@ from sampan.model.hook import (
 from sampan.model.inventory import Inventory
 from sampan.model.plan import ImportPlan, PlannedFile, PlannedLink
 
-LINKS, CACHE, COMPAT, PARAMS, PROFILE = JOBS = (
-    "create-symlinks", "update-ldcache", "enable-cuda-compat", "disable-device-node-modification",
-    "update-application-profile",
-)  # fmt: skip
-"""What hooks do, by nvidia-ctk's names, which --disable-hook and --enable-hook take."""
-WITHOUT_EFFECT: tuple[str, ...] = ("chmod", "noop")
-NVIDIA_ENVIRONMENT: tuple[str, ...] = ("NVIDIA_CTK_DEBUG=false",)
 OTHER_DIRECTORY = "/usr/lib64"
 LOADER_CACHE = "/etc/ld.so.cache"
 PARAMS_FILE = "/proc/driver/nvidia/params"
@@ -43,48 +46,12 @@ NO_HOOK = (
 )
 
 
-class HookChoice(NamedTuple):
-    """Which hook program the document names.
-
-    Attributes:
-        program: absolute path on the host; empty = no hooks.
-        nvidia: whether it is called in the way of nvidia-cdi-hook.
-        disabled: of JOBS: what is left away.
-        ldconfig: the host's ldconfig for NVIDIA's hook; empty = where it looks itself.
-    """
-
-    program: str = ""
-    nvidia: bool = False
-    disabled: tuple[str, ...] = ()
-    ldconfig: str = ""
-
-
 class Rendered(NamedTuple):
     """What replaces links and files of a plan in a document; ``notes`` says what is missing."""
 
     mounts: tuple[CdiMount, ...]
     hooks: tuple[CdiHook, ...]
     notes: tuple[str, ...]
-
-
-def choose_jobs(disabled: Sequence[str], enabled: Sequence[str]) -> tuple[str, ...]:
-    """Names of --disable-hook without those of --enable-hook; ``all`` stands for every job.
-
-    Raises:
-        UsageError: a name is no job of a hook.
-    """
-    for name in (*disabled, *enabled):
-        if name not in (*JOBS, *WITHOUT_EFFECT, "all"):
-            raise UsageError(
-                f"no hook is called {name!r}", remedy=f"choose from: all, {', '.join(JOBS)}"
-            )
-    off = JOBS if "all" in disabled else tuple(name for name in JOBS if name in disabled)
-    return tuple(name for name in off if name not in enabled and "all" not in enabled)
-
-
-def makes_loader_cache(choice: HookChoice) -> bool:
-    """Whether the document's hook tells the container's loader where the libraries are."""
-    return bool(choice.program) and CACHE not in choice.disabled
 
 
 def render_rest(plan: ImportPlan, inventory: Inventory, choice: HookChoice) -> Rendered:
@@ -109,7 +76,7 @@ def render_rest(plan: ImportPlan, inventory: Inventory, choice: HookChoice) -> R
         if LINKS not in wanted:
             mounts, notes = _mounted_links(plan)
             request = request._replace(links=(), libraries=_by_soname(request.libraries))
-        hooks = _nvidia_hooks if choice.nvidia else _our_hooks
+        hooks = nvidia_hooks if choice.nvidia else _our_hooks
         return Rendered(
             mounts,
             hooks(request, choice, wanted) if wanted else (),
@@ -126,7 +93,7 @@ def _our_hooks(request: HookRequest, choice: HookChoice, wanted: set[str]) -> tu
         links = [
             HookLink(f"{library.directory}/{name}", target)
             for library in request.libraries
-            for name, target in _names_with_targets(library)
+            for name, target in library.links()
         ]
         request = request._replace(libraries=(), links=(*links, *request.links))
     if COMPAT not in wanted or CACHE not in wanted:
@@ -138,43 +105,6 @@ def _our_hooks(request: HookRequest, choice: HookChoice, wanted: set[str]) -> tu
     if request == HookRequest():
         return ()
     return (CdiHook(STAGE, choice.program, render_hook_arguments(request), ENVIRONMENT),)
-
-
-def _nvidia_hooks(
-    request: HookRequest, choice: HookChoice, wanted: set[str]
-) -> tuple[CdiHook, ...]:
-    program = choice.program
-    name = program.rpartition("/")[2]
-    # nvidia-ctk has the same hooks one word further down, for documents of its older versions.
-    lead = (name, "hook") if name == "nvidia-ctk" else (name,)
-    pairs = [
-        f"{target}::{library.directory}/{link}"
-        for library in request.libraries
-        for link, target in _names_with_targets(library)
-    ]
-    pairs += [f"{link.target}::{link.path}" for link in request.links]
-    folders = dict.fromkeys(library.directory for library in request.libraries)
-    ldconfig = [f"--ldconfig-path={choice.ldconfig}"] if choice.ldconfig and folders else []
-    calls: tuple[tuple[str, list[str]], ...] = (
-        (LINKS, [word for pair in pairs for word in ("--link", pair)]),
-        (COMPAT, _nvidia_versions(request)),
-        (CACHE, [word for folder in folders for word in ("--folder", folder)] + ldconfig),
-    )
-    hooks = [
-        CdiHook(STAGE, program, (*lead, job, *words), NVIDIA_ENVIRONMENT)
-        for job, words in calls
-        if words and job in wanted
-    ]
-    if request.params and PARAMS in wanted:
-        hooks.append(CdiHook(STAGE, program, (*lead, PARAMS), NVIDIA_ENVIRONMENT))
-    return tuple(hooks)
-
-
-def _nvidia_versions(request: HookRequest) -> list[str]:
-    """As NVIDIA's generators call it: the driver's version, or on Tegra CUDA's."""
-    if request.driver_version:
-        return [f"--host-driver-version={request.driver_version}"]
-    return [f"--host-cuda-version={request.cuda_version}"] if request.cuda_version else []
 
 
 def _libraries(plan: ImportPlan, inventory: Inventory) -> tuple[HookLibrary, ...]:
@@ -194,14 +124,6 @@ def _libraries(plan: ImportPlan, inventory: Inventory) -> tuple[HookLibrary, ...
         key=lambda library: (library.machine != "x86_64", library.machine, library.directory)
     )
     return tuple(libraries)
-
-
-def _names_with_targets(library: HookLibrary) -> list[tuple[str, str]]:
-    """Each further name and what it links to: the first to the file, the others to the first."""
-    return [
-        (name, library.names[0] if position else library.file)
-        for position, name in enumerate(library.names)
-    ]
 
 
 def _other_links(plan: ImportPlan, inventory: Inventory) -> tuple[HookLink, ...]:

@@ -58,6 +58,13 @@ class HookLibrary(NamedTuple):
     file: str
     names: tuple[str, ...] = ()
 
+    def links(self) -> tuple[tuple[str, str], ...]:
+        """Each further name and what it links to: the first to the file, others to the first."""
+        return tuple(
+            (name, self.names[0] if position else self.file)
+            for position, name in enumerate(self.names)
+        )
+
 
 class HookLink(NamedTuple):
     """A symbolic link: container path, target as written."""

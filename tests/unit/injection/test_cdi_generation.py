@@ -10,15 +10,14 @@ from sampan.errors import UsageError
 from sampan.injection.cdi_checks import spec_problems
 from sampan.injection.cdi_devices import CdiSelectionError
 from sampan.injection.cdi_document import encode_spec
+from sampan.injection.cdi_finish import FINGERPRINT, CdiVersionError
 from sampan.injection.cdi_generate import (
-    FINGERPRINT,
     CdiNothingError,
     CdiOptions,
-    CdiVersionError,
     GeneratedSpec,
     generate_spec,
 )
-from sampan.injection.cdi_hooks import JOBS, HookChoice, choose_jobs
+from sampan.injection.cdi_jobs import JOBS, HookChoice, choose_jobs
 from sampan.model.cdi import CdiDevice, CdiSpec
 from sampan.model.hook import HookRequest, parse_hook_arguments
 from sampan.model.inventory import DeviceNode, DriverFile, Extra, Inventory, MigDevice
