@@ -13,6 +13,7 @@ SUBCOMMANDS: dict[str, Command] = {
     "show": Command("cdi_show", "show the edits that CDI devices stand for", ""),
     "validate": Command("cdi_validate", "check CDI files, and whether an engine reads them", ""),
     "transform": Command("cdi_transform", "move the paths of a CDI document to another root", ""),
+    "install-hook": Command("cdi_install_hook", "install the hook that CDI documents name", ""),
     "install-units": Command(
         "cdi_units", "have systemd and udev keep a CDI file up to date", ""
     ),

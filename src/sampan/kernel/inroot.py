@@ -26,15 +26,15 @@ class Resolved(NamedTuple):
     found: os.stat_result | None
 
 
-def resolve_in_root(root: str, path: str) -> Resolved:
-    """Follow ``path`` inside the directory ``root``.
+def resolve_in_root(root: str | int, path: str) -> Resolved:
+    """Follow ``path`` inside the directory ``root``, a path or a descriptor.
 
     Raises:
         OSError: ELOOP, too many links; or the tree cannot be read.
     """
     pending = path.split("/")[::-1]
     real: list[str] = []
-    opened = [os.open(root, _DIRECTORY)]
+    opened = [os.open(root, _DIRECTORY) if isinstance(root, str) else os.dup(root)]
     links = 0
     found: os.stat_result | None = os.fstat(opened[0])
     try:

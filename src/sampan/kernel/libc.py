@@ -19,14 +19,23 @@ MS_RDONLY = 1
 MS_NOSUID = 2
 MS_NODEV = 4
 MS_NOEXEC = 8
+MS_REMOUNT = 32
 MS_BIND = 4096
 MS_REC = 16384
 MS_PRIVATE = 1 << 18
 MNT_DETACH = 2
 
+RESOLVE_NO_XDEV = 1
+RESOLVE_NO_MAGICLINKS = 2
+RESOLVE_NO_SYMLINKS = 4
+RESOLVE_BENEATH = 8
+RESOLVE_IN_ROOT = 16
+
 _PR_SET_PDEATHSIG = 1
 _PR_CAPBSET_READ = 23
 _PIDFD_GETFD = 438
+_OPENAT2 = 437
+_OPEN_TRIES = 32
 _CLONE_NUMBERS = {"x86_64": 56, "aarch64": 220}
 _KEYCTL = {"x86_64": 250, "aarch64": 219}
 _JOIN_SESSION_KEYRING = 1
@@ -82,6 +91,33 @@ def mount(source: str, target: str, kind: str = "", flags: int = 0, data: str = 
 def umount(target: str, flags: int = 0) -> None:
     """Detach what is mounted on ``target`` (man 2 umount2)."""
     _check(_libc.umount2(os.fsencode(target), flags), "umount", target)
+
+
+def openat2(directory: int, path: str, flags: int, *, resolve: int, mode: int = 0) -> int:
+    """Open a path relative to a directory's descriptor under RESOLVE_* restrictions (Linux 5.6).
+
+    The descriptor is closed on exec.
+
+    Raises:
+        OSError: with ``path`` as its file name; EXDEV where a restriction on mounts or roots forbids
+            it, ELOOP where one on links does, ENOSYS before Linux 5.6.
+    """
+    how = (ctypes.c_uint64 * 3)(flags | os.O_CLOEXEC, mode, resolve)
+    name = os.fsencode(path)
+    opened = -1
+    for _ in range(_OPEN_TRIES):
+        opened = _libc.syscall(
+            ctypes.c_long(_OPENAT2),
+            ctypes.c_long(directory),
+            name,
+            ctypes.byref(how),
+            ctypes.c_size_t(ctypes.sizeof(how)),
+        )
+        # A rename elsewhere made ".." uncertain: man 2 openat2 says to try again.
+        if opened >= 0 or ctypes.get_errno() != errno.EAGAIN:
+            break
+    _check(opened, "openat2", path)
+    return opened
 
 
 def unshare(flags: int) -> None:
