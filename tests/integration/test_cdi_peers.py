@@ -74,6 +74,11 @@ class Peer(NamedTuple):
 def peer(tmp_path: Path) -> Peer:
     if os.geteuid() != 0:
         pytest.skip("the chroot of Debian sid needs root")
+    prepared = subprocess.run(
+        ["scripts/engines-sid", "--prepare"], capture_output=True, text=True, cwd=REPOSITORY
+    )
+    if prepared.returncode:
+        pytest.skip(f"no chroot of Debian sid: {prepared.stderr.strip()}")
     host = make_described_host(tmp_path / "host", "mig", real_nodes=True)
     made = make_spec(host.take(nvml=True), CdiOptions(hook=HookChoice()))
     (tmp_path / "cdi").mkdir()
