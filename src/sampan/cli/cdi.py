@@ -23,8 +23,12 @@ SUBCOMMANDS: dict[str, Command] = {
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the choice of a subcommand; its own options are read by its own parser."""
     parser.usage = "sampan cdi SUBCOMMAND [OPTIONS] ..."
-    rows = "; ".join(f"{name}: {command.summary}" for name, command in SUBCOMMANDS.items())
-    parser.add_argument("subcommand", choices=tuple(SUBCOMMANDS), help=rows)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    rows = [f"  {name:<14} {command.summary}" for name, command in SUBCOMMANDS.items()]
+    parser.epilog = "\n".join([*rows, "", "sampan cdi SUBCOMMAND --help shows its options."])
+    parser.add_argument(
+        "subcommand", choices=tuple(SUBCOMMANDS), metavar="SUBCOMMAND", help="one of those below"
+    )
     parser.add_argument("words", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
 
 
