@@ -24,7 +24,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Add the choice of a subcommand; its own options are read by its own parser."""
     parser.usage = "sampan cdi SUBCOMMAND [OPTIONS] ..."
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    rows = [f"  {name:<14} {command.summary}" for name, command in SUBCOMMANDS.items()]
+    rows = [f"{name:<14} {command.summary}" for name, command in SUBCOMMANDS.items()]
     parser.epilog = "\n".join([*rows, "", "sampan cdi SUBCOMMAND --help shows its options."])
     parser.add_argument(
         "subcommand", choices=tuple(SUBCOMMANDS), metavar="SUBCOMMAND", help="one of those below"
