@@ -10,13 +10,13 @@ import hashlib
 import os
 import py_compile
 import shutil
-import stat
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from sampan.errors import SampanError
 from sampan.kernel.atomic import write_atomic
+from sampan.kernel.trust import who_may_change
 from sampan.model.hook import PROGRAM
 
 MODULES: tuple[str, ...] = (
@@ -145,25 +145,15 @@ def _write_module(target: Path, content: bytes) -> None:
 
 
 def _require_trusted(path: str) -> None:
-    """Refuse a path that another user could change, links and leading directories included.
+    """Refuse a path that another user could change.
 
     Raises:
         HookInstallError: with whom and what.
     """
-    friends = {0, os.geteuid()}
-    for real in dict.fromkeys((os.path.abspath(path), os.path.realpath(path))):
-        place = real
-        while True:
-            status = os.lstat(place)
-            sticky = stat.S_ISDIR(status.st_mode) and status.st_mode & stat.S_ISVTX
-            open_to_others = not stat.S_ISLNK(status.st_mode) and status.st_mode & 0o022
-            if status.st_uid not in friends or (open_to_others and not sticky):
-                raise HookInstallError(
-                    f"{path} is no place for what engines run as root",
-                    evidence=f"{place} belongs to user {status.st_uid}, mode"
-                    f" {stat.S_IMODE(status.st_mode):04o}",
-                    remedy=f"sampan cdi install-hook {DIRECTORY}",
-                )
-            if place == "/":
-                break
-            place = os.path.dirname(place)
+    problem = who_may_change(path)
+    if problem:
+        raise HookInstallError(
+            f"{path} is no place for what engines run as root",
+            evidence=problem,
+            remedy=f"sampan cdi install-hook {DIRECTORY}",
+        )

@@ -14,6 +14,7 @@ from typing import Any
 
 from sampan.model.plan import ImportPlan
 
+FILE_OPTIONS: tuple[str, ...] = ("ro", "nosuid", "nodev", "noexec", "rbind", "rprivate")
 NODE_OPTIONS: tuple[str, ...] = ("nosuid", "noexec", "rbind", "rprivate")
 
 
@@ -41,20 +42,24 @@ def apply_plan(
     for name in ("process", "linux"):
         edited[name] = dict(edited.get(name) or {})
     edited["linux"]["resources"] = dict(edited["linux"].get("resources") or {})
-    mounts = {mount.container_path: (mount.host_path, mount.options) for mount in plan.mounts}
+    mounts = {
+        mount.container_path: (mount.host_path, mount.options, mount.kind) for mount in plan.mounts
+    }
     for file in plan.files:
         if file.mount:
             source = (file_sources or {})[file.path]
-            mounts[file.path] = (source, ("ro", "nosuid", "nodev", "noexec", "rbind", "rprivate"))
+            mounts[file.path] = (source, FILE_OPTIONS, "bind")
     if bind_devices:
         for device in plan.devices:
-            mounts[device.path] = (device.host_path, NODE_OPTIONS)
+            mounts[device.path] = (device.host_path, NODE_OPTIONS, "bind")
     _add_mounts(edited, mounts)
     if not bind_devices:
         _add_devices(edited, plan)
     _add_rules(edited, plan)
     process = edited["process"]
     _set_environment(process, plan)
+    if plan.hooks:
+        _add_hooks(edited, plan)
     if plan.additional_gids:
         user = process["user"] = dict(process.get("user") or {})
         gids = dict.fromkeys((*(user.get("additionalGids") or ()), *plan.additional_gids))
@@ -62,11 +67,13 @@ def apply_plan(
     return edited
 
 
-def _add_mounts(edited: dict[str, Any], mounts: Mapping[str, tuple[str, tuple[str, ...]]]) -> None:
+def _add_mounts(
+    edited: dict[str, Any], mounts: Mapping[str, tuple[str, tuple[str, ...], str]]
+) -> None:
     kept = [m for m in edited.get("mounts") or () if m.get("destination") not in mounts]
     added = [
-        {"destination": path, "type": "bind", "source": source, "options": list(options)}
-        for path, (source, options) in mounts.items()
+        {"destination": path, "type": kind, "source": source, "options": list(options)}
+        for path, (source, options, kind) in mounts.items()
     ]
     # A stable sort by depth: a parent is mounted before what lies in it.
     edited["mounts"] = sorted(kept + added, key=lambda m: _depth(m.get("destination", "/")))
@@ -85,9 +92,9 @@ def _add_devices(edited: dict[str, Any], plan: ImportPlan) -> None:
     linux["devices"] = kept + [
         {
             "path": device.path,
-            "type": "c",
-            "major": device.major,
-            "minor": device.minor,
+            "type": device.kind,
+            # A FIFO has no numbers.
+            **({} if device.kind == "p" else {"major": device.major, "minor": device.minor}),
             "fileMode": device.mode,
             "uid": device.uid,
             "gid": device.gid,
@@ -102,9 +109,11 @@ def _add_rules(edited: dict[str, Any], plan: ImportPlan) -> None:
     resources = edited["linux"]["resources"]
     rules = list(resources.get("devices") or ())
     for device in plan.devices:
+        if device.kind == "p" or not device.permissions:
+            continue
         rule = {
             "allow": True,
-            "type": "c",
+            "type": device.kind,
             "major": device.major,
             "minor": device.minor,
             "access": device.permissions,
@@ -112,6 +121,21 @@ def _add_rules(edited: dict[str, Any], plan: ImportPlan) -> None:
         if rule not in rules:
             rules.append(rule)
     resources["devices"] = rules
+
+
+def _add_hooks(edited: dict[str, Any], plan: ImportPlan) -> None:
+    hooks = edited["hooks"] = {
+        stage: list(entries) for stage, entries in (edited.get("hooks") or {}).items()
+    }
+    for hook in plan.hooks:
+        entry: dict[str, Any] = {
+            "path": hook.path,
+            "args": list(hook.arguments),
+            "env": list(hook.environment),
+        }
+        if hook.timeout_s is not None:
+            entry["timeout"] = hook.timeout_s
+        hooks.setdefault(hook.stage, []).append(entry)
 
 
 def _set_environment(process: dict[str, Any], plan: ImportPlan) -> None:

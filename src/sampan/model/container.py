@@ -41,6 +41,8 @@ class ContainerSpec(NamedTuple):
         ipc: ``private``, ``host`` or ``none`` (private without /dev/shm).
         stop_timeout_s: seconds between the stop signal and SIGKILL.
         devices: (host path, container path, permissions) of ``--device``.
+        cdi_devices: qualified CDI names among ``--device``, in the user's order; they are looked up in
+            ``cdi_directories``, where empty means the usual ones.
         gpus: the text of ``--gpus``; None when not given.
         platform: the text of ``--platform``; empty = the host's.
         removed_variables: names that the container is not to have, though the image sets them.
@@ -79,3 +81,5 @@ class ContainerSpec(NamedTuple):
     gpus: str | None = None
     platform: str = ""
     removed_variables: tuple[str, ...] = ()
+    cdi_devices: tuple[str, ...] = ()
+    cdi_directories: tuple[str, ...] = ()

@@ -14,19 +14,24 @@ class PlannedMount(NamedTuple):
         host_path: on the host, driver root included, links resolved.
         container_path: real path in the image (its parent directories hold no links).
         options: OCI mount options, e.g. ("ro", "nosuid", "nodev", "rbind", "rprivate").
+        kind: the OCI mount's type; a CDI document may want another, e.g. ``tmpfs``, whose
+            ``host_path`` is then no path.
     """
 
     host_path: str
     container_path: str
     options: tuple[str, ...]
+    kind: str = "bind"
 
 
 class PlannedDevice(NamedTuple):
-    """A character device node to appear in the container.
+    """A device node to appear in the container.
 
     Attributes:
         path: in the container; ``host_path`` on the host (dev root included).
-        mode: permission bits. ``permissions`` is the device cgroup rule (``rwm`` letters).
+        mode: permission bits. ``permissions`` is the device cgroup rule (``rwm`` letters); empty =
+            no rule.
+        kind: ``c``, or of other vendors' devices ``b`` or ``p`` (a FIFO, without numbers).
     """
 
     path: str
@@ -37,6 +42,7 @@ class PlannedDevice(NamedTuple):
     uid: int
     gid: int
     permissions: str
+    kind: str = "c"
 
 
 class PlannedLink(NamedTuple):
@@ -57,6 +63,23 @@ class PlannedFile(NamedTuple):
     content: bytes
     mode: int
     mount: bool = False
+
+
+class PlannedHook(NamedTuple):
+    """A program of another vendor's CDI document, which the OCI runtime runs.
+
+    Attributes:
+        stage: of the runtime-spec's hooks, e.g. ``createContainer``.
+        arguments: the vector, program name first. ``environment`` is all that the program gets; it
+            is never empty, for then runc would give it the container's.
+        timeout_s: None = none.
+    """
+
+    stage: str
+    path: str
+    arguments: tuple[str, ...]
+    environment: tuple[str, ...]
+    timeout_s: int | None = None
 
 
 class Reason(NamedTuple):
@@ -84,5 +107,6 @@ class ImportPlan(NamedTuple):
     files: tuple[PlannedFile, ...] = ()
     environment: tuple[tuple[str, str], ...] = ()
     additional_gids: tuple[int, ...] = ()
+    hooks: tuple[PlannedHook, ...] = ()
     reasons: tuple[Reason, ...] = ()
     warnings: tuple[str, ...] = ()
