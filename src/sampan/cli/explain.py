@@ -28,6 +28,16 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--gpus", metavar="WISH", help="as of `sampan run`: all, 2, device=0,2, idle:1 ..."
     )
     parser.add_argument(
+        "--device",
+        action="append",
+        default=[],
+        metavar="VENDOR/CLASS=NAME",
+        help="as of `sampan run`: a CDI device of any vendor",
+    )
+    parser.add_argument(
+        "--cdi-spec-dir", action="append", default=[], metavar="DIR", help="as of `sampan run`"
+    )
+    parser.add_argument(
         "-e",
         "--env",
         action="append",
@@ -59,6 +69,8 @@ def main(arguments: argparse.Namespace) -> int:
         facts=facts,
         privileged=_is_privileged(arguments.cap_add),
         find_inventory=lambda: find_inventory(arguments),
+        cdi_devices=_cdi_names(arguments.device),
+        cdi_directories=arguments.cdi_spec_dir,
     )
     for warning in outcome.plan.warnings:
         print_warning(warning)
@@ -74,6 +86,18 @@ def _look_at_image(arguments: argparse.Namespace) -> tuple[ImageFacts, dict[str,
     config = read_config(image.config_path)
     pairs = (line.partition("=") for line in config.environment)
     return facts, {name: value for name, _, value in pairs}
+
+
+def _cdi_names(words: list[str]) -> list[str]:
+    from sampan.cli.option_mounts import split_devices
+
+    nodes, names = split_devices(words)
+    if nodes:
+        raise UsageError(
+            f"--device {nodes[0]}: only CDI devices are explained",
+            remedy="--device nvidia.com/gpu=0    sampan cdi list names those of this host",
+        )
+    return names
 
 
 def _is_privileged(words: list[str]) -> bool:

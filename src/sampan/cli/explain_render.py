@@ -41,14 +41,18 @@ def kinds_of(plan: ImportPlan) -> dict[str, str]:
 def render_table(outcome: DriverImport) -> str:
     """The plan in groups, then what was left out."""
     request, plan = outcome.request, outcome.plan
-    if not request.driver:
+    if not request.driver and not outcome.cdi_devices:
         why = (
             f" ({request.source})"
             if request.source
             else ": no --gpus, no -e NVIDIA_VISIBLE_DEVICES"
         )
         return f"Nothing of the host's driver is imported{why}."
-    lines = [f"Asked for: {request.source}; capabilities {','.join(request.capabilities)}"]
+    lines = []
+    if request.driver:
+        words = ",".join(request.capabilities)
+        lines.append(f"Asked for: {request.source}; capabilities {words}")
+    lines += [f"CDI:       {name}" for name in outcome.cdi_devices]
     lines += [f"GPU:       {text}" for gpu in outcome.gpus for text in _describe(gpu)]
     kinds = kinds_of(plan)
     grouped: dict[str, list[Reason]] = {kind: [] for kind in GROUPS}
@@ -89,6 +93,7 @@ def render_json(outcome: DriverImport) -> str:
     document = {
         "request": outcome.request._asdict(),
         "gpus": list(name_devices(outcome.gpus)),
+        "cdi_devices": outcome.cdi_devices,
         "mounts": [mount._asdict() for mount in plan.mounts],
         "devices": [device._asdict() for device in plan.devices],
         "links": [link._asdict() for link in plan.links],
@@ -98,6 +103,7 @@ def render_json(outcome: DriverImport) -> str:
         ],
         "environment": dict(plan.environment),
         "additional_gids": plan.additional_gids,
+        "hooks": [hook._asdict() for hook in plan.hooks],
         "reasons": [
             {**reason._asdict(), "kind": _kind(reason, kinds) if reason.included else "left-out"}
             for reason in plan.reasons

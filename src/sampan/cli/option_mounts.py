@@ -5,6 +5,7 @@ Looks at the host only to see that a source exists. On the start path: light imp
 
 import os
 import stat
+from collections.abc import Sequence
 
 from sampan.cli.option_values import parse_boolean, parse_size, refuse_value
 from sampan.errors import UsageError
@@ -92,6 +93,12 @@ def parse_tmpfs(text: str) -> VolumeMount:
     return VolumeMount("tmpfs", "", _target("--tmpfs", text, target), chosen)
 
 
+def split_devices(words: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The nodes, and the qualified CDI names, ``vendor.com/class=name``, among ``--device`` values."""
+    named = [text for text in words if "=" in text and "/" in text and not text.startswith("/")]
+    return [text for text in words if text not in named], named
+
+
 def parse_device(text: str) -> list[tuple[str, str, str]]:
     """``--device HOST[:CONTAINER][:rwm]``; a directory stands for the nodes in it.
 
@@ -99,11 +106,6 @@ def parse_device(text: str) -> list[tuple[str, str, str]]:
         BindSourceError: there is no such node.
     """
     parts = text.split(":")
-    if "=" in parts[0] and not parts[0].startswith("/"):
-        raise UsageError(
-            f"--device takes a node of this host, not the CDI name {text!r}",
-            remedy="--gpus device=ID gives a container a GPU",
-        )
     permissions = "rwm"
     if len(parts) > 1 and parts[-1] and set(parts[-1]) <= set("rwm"):
         permissions = parts.pop()

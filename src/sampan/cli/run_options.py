@@ -13,6 +13,7 @@ from sampan.cli.option_mounts import (
     parse_mount,
     parse_tmpfs,
     parse_volume,
+    split_devices,
     verify_targets,
 )
 from sampan.cli.option_values import (
@@ -62,6 +63,7 @@ def parse_spec(arguments: argparse.Namespace) -> ContainerSpec:
     words = arguments.words[1:] if arguments.words[0] == "--" else arguments.words
     variables, removed = read_variables(arguments.env_file, arguments.env, dict(os.environ))
     ports = tuple(port for text in arguments.publish for port in parse_ports(text))
+    nodes, cdi_devices = split_devices(arguments.device)
     network = _network(arguments.network, published=bool(ports))
     if ports and network != "private":
         from sampan.cli.render import print_warning
@@ -76,7 +78,7 @@ def parse_spec(arguments: argparse.Namespace) -> ContainerSpec:
         environment=variables,
         labels=tuple(parse_label(text) for text in arguments.label),
         mounts=tuple(_mounts(arguments)),
-        devices=tuple(device for text in arguments.device for device in parse_device(text)),
+        devices=tuple(device for text in nodes for device in parse_device(text)),
         ports=ports,
         ulimits=tuple(parse_ulimit(text) for text in arguments.ulimit),
         cap_add=tuple(_capability(text) for text in arguments.cap_add),
@@ -102,6 +104,8 @@ def parse_spec(arguments: argparse.Namespace) -> ContainerSpec:
         gpus=arguments.gpus,
         platform=arguments.platform,
         removed_variables=removed,
+        cdi_devices=tuple(cdi_devices),
+        cdi_directories=tuple(arguments.cdi_spec_dir),
     )
 
 
@@ -147,7 +151,8 @@ def _add_file_options(parser: argparse.ArgumentParser) -> None:
     add("-v", "--volume", action="append", default=[], metavar="SOURCE:TARGET[:ro]", help="show a host path, which must exist, in the container; ro: with all mounted below it")  # fmt: skip
     add("--mount", action="append", default=[], metavar="type=bind,src=…,dst=…", help="the same in long form; type bind, tmpfs or volume")  # fmt: skip
     add("--tmpfs", action="append", default=[], metavar="TARGET[:OPTIONS]", help="mount a tmpfs")
-    add("--device", action="append", default=[], metavar="HOST[:TARGET][:rwm]", help="pass a device node on")  # fmt: skip
+    add("--device", action="append", default=[], metavar="HOST[:TARGET][:rwm]|VENDOR/CLASS=NAME", help="pass a device node on, or give the container a CDI device of any vendor")  # fmt: skip
+    add("--cdi-spec-dir", action="append", default=[], metavar="DIR", help="look for CDI devices here; default: /etc/cdi, /run/cdi, /var/run/cdi")  # fmt: skip
     add_flag(add, "--read-only", help="make the root file system read-only")
 
 

@@ -26,6 +26,7 @@ class DriverImport(NamedTuple):
     Attributes:
         inventory: None when the host was not looked at, because nothing is wanted.
         leases: of idle GPUs; they end with this process unless somebody keeps them.
+        cdi_devices: qualified names that CDI documents answered.
     """
 
     request: Request
@@ -33,6 +34,7 @@ class DriverImport(NamedTuple):
     gpus: tuple[Gpu, ...]
     plan: ImportPlan
     leases: tuple[Lease, ...] = ()
+    cdi_devices: tuple[str, ...] = ()
 
 
 def prepare_import(
@@ -44,8 +46,11 @@ def prepare_import(
     privileged: bool = False,
     lease_for: str | None = None,
     find_inventory: Callable[[], Inventory] | None = None,
+    cdi_devices: Sequence[str] = (),
+    cdi_directories: Sequence[str] = (),
+    owner: tuple[int, int] = (0, 0),
 ) -> DriverImport:
-    """Plan the driver import of one container.
+    """Plan the driver import of one container, and what CDI devices of any vendor bring.
 
     Args:
         gpus_option: text of ``--gpus``; None when not given.
@@ -56,11 +61,20 @@ def prepare_import(
         lease_for: id of the container that idle GPUs are leased for; None = say which they would
             be, and lease none.
         find_inventory: where the inventory comes from; None = the host's, cached.
+        cdi_devices: qualified CDI names, besides those in NVIDIA_VISIBLE_DEVICES.
+        cdi_directories: where their documents are; empty = the usual directories.
+        owner: uid and gid of the container's user, for nodes of CDI documents.
 
     Raises:
-        SampanError: no driver, no such GPU, an unmet requirement, an unsuitable image; each with
-            cause, evidence and remedy.
+        SampanError: no driver, no such GPU or device, an unmet requirement, an unsuitable image; each
+            with cause, evidence and remedy.
     """
+    wish = None
+    names = (*cdi_devices, *_named_in(gpus_option, user_environment))
+    if names:
+        from sampan.engines.cdi_import import plan_documented, sort_names
+
+        wish = sort_names(names, cdi_directories)
     checked = check_driver(
         gpus_option=gpus_option,
         image_environment=image_environment,
@@ -68,17 +82,34 @@ def prepare_import(
         privileged=privileged,
         lease_for=lease_for,
         find_inventory=find_inventory,
+        named=wish.automatic if wish else (),
     )
-    if checked.inventory is None:
+    if checked.inventory is None and wish is None:
         return checked
-    from sampan.injection.plan import plan_import
-
     if facts is None:
-        from sampan.injection.neutral import neutral_facts
+        from sampan.injection.neutral import NO_INVENTORY, neutral_facts
 
-        facts = neutral_facts(checked.inventory)
-    plan = plan_import(checked.inventory, checked.request, facts, checked.gpus)
-    return checked._replace(plan=plan._replace(warnings=checked.plan.warnings + plan.warnings))
+        facts = neutral_facts(checked.inventory or NO_INVENTORY)
+    plan = checked.plan
+    if checked.inventory is not None:
+        from sampan.injection.plan import plan_import
+
+        plan = plan_import(checked.inventory, checked.request, facts, checked.gpus)
+        plan = plan._replace(warnings=checked.plan.warnings + plan.warnings)
+    if wish is not None:
+        plan = plan_documented(wish, facts, base=plan, owner=owner)
+        checked = checked._replace(cdi_devices=wish.documented)
+    return checked._replace(plan=plan)
+
+
+def _named_in(gpus_option: str | None, user_environment: Mapping[str, str]) -> tuple[str, ...]:
+    """CDI names among the user's NVIDIA_VISIBLE_DEVICES, which ``--gpus`` overrules."""
+    value = user_environment.get("NVIDIA_VISIBLE_DEVICES", "")
+    if gpus_option is not None or "=" not in value:
+        return ()
+    from sampan.gpus.variables import parse_visible_devices
+
+    return parse_visible_devices(value.split(",")).cdi_devices
 
 
 def check_driver(
@@ -89,8 +120,11 @@ def check_driver(
     privileged: bool = False,
     lease_for: str | None = None,
     find_inventory: Callable[[], Inventory] | None = None,
+    named: Sequence[str] = (),
 ) -> DriverImport:
     """As ``prepare_import`` up to the plan, which stays empty: for images whose files are not here.
+
+    ``named`` are devices of our own CDI kind that no document answers.
 
     Raises:
         SampanError: no driver, no such GPU, an unmet requirement.
@@ -100,6 +134,7 @@ def check_driver(
         image_environment=image_environment,
         user_environment=user_environment,
         privileged=privileged,
+        named=named,
     )
     if not request.driver:
         return DriverImport(request, None, (), ImportPlan())

@@ -131,7 +131,8 @@ def _choose(spec: ContainerSpec) -> tuple[_Chosen, tuple[str, ...]]:
     warnings = _check_platform(spec, image.platform)
     trace.mark("image, facts")
     container_id = state.new_id()
-    plan, gpus, leases = _plan_driver(spec, image, facts, container_id)
+    user = resolve_user(spec.user or image.user, facts.passwd, facts.group)
+    plan, gpus, leases = _plan_driver(spec, image, facts, container_id, (user.uid, user.gid))
     trace.mark("driver import")
     host = look_at_host()
     maps, *helpers = (None, "", "") if host.rootful else plan_user_namespace()
@@ -140,7 +141,6 @@ def _choose(spec: ContainerSpec) -> tuple[_Chosen, tuple[str, ...]]:
     if ways.unpacked and maps is not None:
         # The unpacked tree belongs to the user as a whole.
         maps = userns.single_id_maps()
-    user = resolve_user(spec.user or image.user, facts.passwd, facts.group)
     own_name = os.uname().nodename if spec.network == "host" else container_id[:12]
     hostname = spec.hostname or own_name
     chosen = _Chosen(
@@ -174,10 +174,15 @@ def _choose(spec: ContainerSpec) -> tuple[_Chosen, tuple[str, ...]]:
 
 
 def _plan_driver(
-    spec: ContainerSpec, image: ImageConfig, facts: ImageFacts, container_id: str
+    spec: ContainerSpec,
+    image: ImageConfig,
+    facts: ImageFacts,
+    container_id: str,
+    owner: tuple[int, int],
 ) -> "tuple[ImportPlan, tuple[str, ...], tuple[Lease, ...]]":
-    """The plan, the names of the GPUs, the leases of those that were wanted idle."""
-    if spec.gpus is None and not any(name == _VISIBLE for name, _ in spec.environment):
+    """The plan, the names of GPUs and CDI devices, the leases of GPUs that were wanted idle."""
+    asked = spec.gpus is not None or spec.cdi_devices
+    if not asked and not any(name == _VISIBLE for name, _ in spec.environment):
         # Nobody else asks for GPUs (an image's own variables do not), and looking costs 5 ms.
         return ImportPlan(), (), ()
     from sampan.engines.driver_import import name_devices, prepare_import
@@ -189,8 +194,11 @@ def _plan_driver(
         facts=facts,
         privileged=_is_privileged(spec),
         lease_for=container_id,
+        cdi_devices=spec.cdi_devices,
+        cdi_directories=spec.cdi_directories,
+        owner=owner,
     )
-    return driver.plan, name_devices(driver.gpus), driver.leases
+    return driver.plan, (*name_devices(driver.gpus), *driver.cdi_devices), driver.leases
 
 
 def _is_privileged(spec: ContainerSpec) -> bool:

@@ -7,8 +7,9 @@ RDMA or other extras: those are asked for by the user's variables. Meanings of t
 ``variables``.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
+from sampan.errors import UsageError
 from sampan.gpus.option import parse_gpus_option
 from sampan.gpus.variables import (
     DRIVER_CAPABILITIES,
@@ -21,6 +22,7 @@ from sampan.gpus.variables import (
 )
 from sampan.model.request import Request
 
+OWN_KIND = "nvidia.com/gpu="
 NOTHING = Request(False, (), None, (), "")
 
 
@@ -31,6 +33,7 @@ def resolve_request(
     user_environment: Mapping[str, str],
     honour_image: bool = False,
     privileged: bool = False,
+    named: Sequence[str] = (),
 ) -> Request:
     """Combine what the user and the image say.
 
@@ -40,17 +43,23 @@ def resolve_request(
         user_environment: ``-e`` and ``--env-file``.
         honour_image: whether the image's own variables ask for GPUs and extras.
         privileged: whether the user gives the container CAP_SYS_ADMIN.
+        named: devices of our own CDI kind that the user names besides, without the kind: ``0``,
+            ``all``. By themselves they bring every capability, as a CDI document does, unless
+            NVIDIA_DRIVER_CAPABILITIES says which.
 
     Raises:
-        UsageError: ``--gpus`` or a list of channels cannot be read.
+        UsageError: ``--gpus`` or a list of channels cannot be read, or a number of GPUs is wanted
+            besides named ones.
         CapabilityError: an unknown capability is asked for.
         MigRightsError: MIG's configuration or monitoring is asked for without the right to it.
     """
     both = {**image_environment, **user_environment}
     wish = _resolve_devices(gpus_option, image_environment, user_environment, honour_image)
+    legacy = is_legacy_image(image_environment) or bool(named and not wish.driver)
+    if named:
+        wish = _add_named(wish, named)
     if not wish.driver:
         return wish
-    legacy = is_legacy_image(image_environment)
     if not wish.capabilities:
         capabilities = choose_capabilities(both.get(DRIVER_CAPABILITIES), legacy=legacy)
         wish = wish._replace(capabilities=capabilities)
@@ -84,6 +93,25 @@ def _resolve_devices(
     visible = parse_visible_devices(value.split(","))
     return Request(
         visible.driver, visible.devices, None, (), source, cdi_devices=visible.cdi_devices
+    )
+
+
+def _add_named(wish: Request, named: Sequence[str]) -> Request:
+    source = f"--device {', '.join(f'{OWN_KIND}{name}' for name in named)}"
+    if wish.gpu_count is not None or wish.idle_count is not None:
+        raise UsageError(
+            "a number of GPUs and GPUs by name are wanted",
+            evidence=f"{wish.source} and {source}",
+            remedy="name them all: --gpus device=0,1",
+        )
+    devices = (*wish.devices, *(name for name in named if name != "none"))
+    return Request(
+        driver=True,
+        devices=("all",) if "all" in devices else tuple(dict.fromkeys(devices)),
+        gpu_count=None,
+        capabilities=wish.capabilities,
+        source=f"{wish.source} and {source}" if wish.driver else source,
+        cdi_devices=wish.cdi_devices,
     )
 
 

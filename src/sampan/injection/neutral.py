@@ -14,6 +14,9 @@ from sampan.model.inventory import Inventory
 LEADERS: tuple[str, ...] = ("libcuda.so.1", "libnvidia-ml.so.1", "libdxcore.so")
 """Whose directory is taken for the driver's own, the first that the host has."""
 
+NO_INVENTORY = Inventory("/", "/", "", "", "", "none", *((),) * 8)
+"""Of a host that nobody looked at."""
+
 
 def neutral_facts(inventory: Inventory, *, library_directory: str = "") -> ImageFacts:
     """Facts of a glibc image in which the plan puts libraries where the host has them.
