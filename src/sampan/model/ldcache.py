@@ -24,6 +24,9 @@ FLAGS_BY_MACHINE: dict[str, int] = {"x86_64": 0x0303, "aarch64": 0x0A03, "i386":
 MAXIMUM_BYTES = 64 << 20
 MAXIMUM_ENTRIES = 500_000
 MAXIMUM_NAME_BYTES = 4096
+MAXIMUM_TEXT_FACTOR = 16
+"""Bytes of text for each byte of the file; ldconfig's own caches have less than one."""
+MAXIMUM_HWCAPS = 4096
 
 
 class LoaderCacheError(ValueError):
@@ -144,17 +147,24 @@ def _parse_hwcaps(
             continue
         if start + size > len(content) or size % 4:
             raise LoaderCacheError("the glibc-hwcaps section lies outside")
+        if size > 4 * MAXIMUM_HWCAPS:
+            raise LoaderCacheError(f"{size // 4} glibc-hwcaps names")
         places = struct.unpack_from(f"{order}{size // 4}I", content, start)
         return tuple(strings.read(place) for place in places)
     return ()
 
 
 class _Strings:
-    """NUL-terminated strings at offsets from ``base``, each read once."""
+    """NUL-terminated strings at offsets from ``base``, each read once.
+
+    Strings may share their ends. A file in which all of them do would stand for gigabytes, in memory
+    and in the cache that is made of it, so what they are together is bounded.
+    """
 
     def __init__(self, content: bytes, base: int) -> None:
         self._content = content
         self._base = base
+        self._room = MAXIMUM_TEXT_FACTOR * len(content)
         self._known: dict[int, bytes] = {}
 
     def read(self, offset: int) -> bytes:
@@ -165,5 +175,8 @@ class _Strings:
         end = self._content.find(b"\0", start, start + MAXIMUM_NAME_BYTES)
         if start >= len(self._content) or end < 0:
             raise LoaderCacheError(f"no string ends within reach of offset {offset}")
+        self._room -= end - start
+        if self._room < 0:
+            raise LoaderCacheError("its strings overlap without measure")
         found = self._known[offset] = self._content[start:end]
         return found
