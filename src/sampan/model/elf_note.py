@@ -46,8 +46,7 @@ def read_note(read: Callable[[int, int], bytes], section: bytes, owner: bytes) -
     names = read(names_at, min(names_size, _MAX_NAMES))
     for number in range(count):
         name_at, _, _, _, offset, size = layout.unpack_from(table, number * _SECTION_SIZE)
-        end = names.find(b"\0", name_at)
-        if end >= 0 and names[name_at:end] == section:
+        if names.startswith(section + b"\0", name_at):
             return _parse_notes(read(offset, min(size, _MAX_NOTE)), order, owner)
     return None
 
