@@ -9,6 +9,7 @@ alone takes for numbers (``1:0``) stay texts, as the engines' parsers have them.
 
 import json
 import re
+from collections import Counter
 from typing import Any
 
 from sampan.errors import SampanError
@@ -107,8 +108,8 @@ def _parse_json(text: str) -> object:
 def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
     members = dict(pairs)
     if len(members) != len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
+        times = Counter(name for name, _ in pairs)
+        twice = next(name for name, number in times.items() if number > 1)
         raise _refuse(f"the member {twice!r} is there twice")
     return members
 

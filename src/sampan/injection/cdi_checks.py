@@ -1,5 +1,7 @@
 """What an engine refuses a CDI document of the right form for (CDI SPEC.md; field note, 5.3)."""
 
+from collections import Counter
+
 from sampan.injection.cdi_names import annotation_problems, device_problem, kind_problem
 from sampan.injection.cdi_versions import KNOWN, required_version, version_key
 from sampan.model.cdi import CdiEdits, CdiSpec
@@ -90,6 +92,7 @@ def _network_problems(edits: CdiEdits, where: str) -> list[str]:
             problems.append(f"a net device of {where} has no {word}")
         problems += [
             f"net devices of {where} share the {word} {name!r}"
-            for name in sorted({name for name in names if name and names.count(name) > 1})
+            for name, times in sorted(Counter(names).items())
+            if name and times > 1
         ]
     return problems
