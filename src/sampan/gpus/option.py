@@ -8,6 +8,7 @@ count ``idle:N``, the N least used GPUs that nobody holds.
 from typing import NamedTuple
 
 from sampan.errors import UsageError
+from sampan.gpus.variables import is_number
 
 EXAMPLES = (
     "--gpus all, --gpus 2, --gpus device=0,2, --gpus device=GPU-<uuid>, --gpus device=0:1 (MIG),"
@@ -76,7 +77,7 @@ def parse_gpus_option(text: str) -> GpusOption:
 
 def _parse_idle(text: str, word: str) -> int:
     number = word.removeprefix(_IDLE)
-    if not (number.isascii() and number.isdecimal()) or int(number) < 1:
+    if not is_number(number) or int(number) < 1:
         raise _refuse(text, f"{word!r} is not idle: and a number of at least 1")
     return int(number)
 

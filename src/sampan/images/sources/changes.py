@@ -126,7 +126,7 @@ def _json_words(rest: str) -> list[str] | None:
         return None
     try:
         words = json.loads(rest)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     if isinstance(words, list) and all(isinstance(word, str) for word in words):
         return words
