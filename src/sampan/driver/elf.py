@@ -28,6 +28,9 @@ class ElfIdentity(NamedTuple):
 def read_elf(path: str) -> ElfIdentity | None:
     """The identity of the ELF shared library at ``path``; None when it is no readable one."""
     try:
+        if not stat.S_ISREG(os.stat(path).st_mode):
+            # Opening a FIFO wakes its writer, opening a device may do anything.
+            return None
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
     except OSError:
         return None
