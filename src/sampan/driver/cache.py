@@ -10,10 +10,13 @@ import os
 import stat
 from binascii import crc32
 from collections.abc import Mapping, Sequence
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 from sampan.driver.fingerprint import list_node_states, take_fingerprint
 from sampan.model.inventory import Inventory
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 MAXIMUM_BYTES = 4 << 20
 NVML_SONAME = "libnvidia-ml.so.1"
@@ -180,7 +183,7 @@ def _load(path: str, key: list[object], dev_root: str, proc_root: str) -> Invent
         if document["fingerprint"] == now:
             inventory = _decode(document["inventory"])
         return inventory
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
         return None
 
 
@@ -199,9 +202,20 @@ def _store(path: str, content: bytes) -> None:
 
     target = Path(path)
     try:
+        # With another user's HOME (sudo can keep it) nothing is made where his links lead.
+        friends = (0, os.geteuid())
+        if not all(_owner(parent) in friends for parent in target.parents):
+            return
         target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         if target.parent.stat().st_uid == os.geteuid():
             write_atomic(target, content, 0o600)
     except OSError:
         # A cache that cannot be written costs time at the next start, nothing else.
         return
+
+
+def _owner(path: "Path") -> int:
+    try:
+        return os.lstat(path).st_uid
+    except FileNotFoundError:
+        return os.geteuid()
