@@ -29,9 +29,9 @@ from sampan.injection.container_texts import (
     render_profile,
 )
 from sampan.kernel.cover import cover_file
-from sampan.kernel.libc import openat2
+from sampan.kernel.libc import RESOLVE_NO_SYMLINKS, openat2
 from sampan.kernel.root_handle import ONE_STEP, RootHandle
-from sampan.model.hook import PROGRAM, HookArgumentsError, parse_hook_arguments
+from sampan.model.hook import PROGRAM, HookArgumentsError, gather_names, parse_hook_arguments
 
 NODE_DIRECTORIES: tuple[str, ...] = ("dri", "nvidia-caps", "nvidia-caps-imex-channels")
 """Below /dev; some runtimes make the directories of nodes for root alone."""
@@ -69,7 +69,7 @@ def run_hook(words: Sequence[str], state: int, say: Say) -> None:
         HookError: the container could reach GPUs that were not given to it.
         OSError: its root cannot be opened.
     """
-    request = parse_hook_arguments(words)
+    request = gather_names(parse_hook_arguments(words))
     for option, value in zip(request.unknown[::2], request.unknown[1::2], strict=True):
         say(f"{option} {value[:60]} is passed over: the CDI document is newer than this hook")
     container = read_state(state)
@@ -134,7 +134,8 @@ def _name_gpus(root: RootHandle, container: ContainerState, say: Say) -> None:
 def _open_node_directories(root: RootHandle) -> None:
     """Let others than root into the directories of nodes, which a runtime may have closed."""
     try:
-        devices = root.open("/dev", os.O_PATH | os.O_DIRECTORY)
+        # A link of the image at /dev could lead into a volume.
+        devices = root.open("/dev", os.O_PATH | os.O_DIRECTORY, resolve=RESOLVE_NO_SYMLINKS)
     except OSError:
         return
     try:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from sampan.injection.compat import COMPAT_NAMES, decide_cuda_compat
 from sampan.injection.ldcache import merge_loader_cache, render_loader_cache
 from sampan.kernel.cover import cover_file
+from sampan.kernel.libc import RESOLVE_NO_XDEV
 from sampan.kernel.root_handle import ONE_STEP, RootHandle, open_regular
 from sampan.model.elf_note import read_note
 from sampan.model.facts import CudaCompat
@@ -98,7 +99,7 @@ def write_cache(
             raise
         # A read-only root: the file can still be covered where the image has one.
         with contextlib.suppress(OSError):
-            cover_file(root, CACHE, rendered, 0o644)
+            cover_file(root, CACHE, rendered, 0o644, resolve=RESOLVE_NO_XDEV)
             return
         raise
 

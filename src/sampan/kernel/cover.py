@@ -30,18 +30,26 @@ _ROOM = 1 << 16
 """What a tmpfs needs besides the content, generously."""
 
 
-def cover_file(root: RootHandle, path: str, content: bytes, mode: int) -> None:
+def cover_file(root: RootHandle, path: str, content: bytes, mode: int, *, resolve: int = 0) -> None:
     """Mount a read-only file of this content over the regular file ``path`` of the container.
+
+    Args:
+        root: the container's.
+        path: where its links lead, inside the root.
+        content: of the file.
+        mode: of the file.
+        resolve: further RESOLVE_ flags: NO_XDEV for what a link of the image could lead into a
+            directory of the host, which a shared mount would carry the new mount back to.
 
     Raises:
         OSError: there is none, it is no regular file (EINVAL), or this process may not mount.
     """
     directory = path.rpartition("/")[0] or "/"
-    target = root.open(path, os.O_PATH | os.O_NOFOLLOW)
+    target = root.open(path, os.O_PATH | os.O_NOFOLLOW, resolve=resolve)
     try:
         if not stat.S_ISREG(os.fstat(target).st_mode):
             raise OSError(errno.EINVAL, "not a regular file", path)
-        below = root.open(directory, os.O_PATH | os.O_DIRECTORY)
+        below = root.open(directory, os.O_PATH | os.O_DIRECTORY, resolve=resolve)
         try:
             size = len(content) + _ROOM
             mount("sampan", _path_of(below), "tmpfs", _LOCKED, f"mode=0755,size={size},nr_inodes=8")
