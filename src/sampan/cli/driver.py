@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from sampan.cli.columns import format_columns
 from sampan.cli.driver_options import add_driver_options, find_inventory
-from sampan.cli.render import print_error, print_warning
+from sampan.cli.render import print_error, print_warning, printable_word
 from sampan.driver.absence import NoDriverError, require_driver
 from sampan.errors import UsageError
 from sampan.model.inventory import CAPABILITIES, DeviceNode, Inventory
@@ -129,7 +129,7 @@ def _print_unknown(inventory: Inventory, form: str) -> int:
         print(json.dumps({"driver_root": inventory.driver_root, "unknown": paths}, indent=2))
     else:
         for path in paths:
-            print(path)
+            print(printable_word(path))
     return 1 if paths else 0
 
 

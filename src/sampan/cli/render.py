@@ -7,17 +7,17 @@ from sampan.errors import SampanError
 
 def print_error(error: SampanError) -> None:
     """Print the three parts of a refusal on standard error."""
-    lines = [f"error[{error.id}]: {printable(error.cause)}"]
+    lines = [f"error[{error.id}]: {_indented(error.cause)}"]
     if error.evidence:
-        lines.append(f"  evidence: {printable(error.evidence)}")
+        lines.append(f"  evidence: {_indented(error.evidence)}")
     if error.remedy:
-        lines.append(f"  remedy:   {printable(error.remedy)}")
+        lines.append(f"  remedy:   {_indented(error.remedy)}")
     print("\n".join(lines), file=sys.stderr)
 
 
 def print_warning(text: str) -> None:
     """Print one warning line on standard error."""
-    print(f"warning: {printable(text)}", file=sys.stderr)
+    print(f"warning: {_indented(text)}", file=sys.stderr)
 
 
 def printable(text: str) -> str:
@@ -28,3 +28,13 @@ def printable(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(one if one.isprintable() or one == "\n" else ascii(one)[1:-1] for one in text)
+
+
+def printable_word(text: str) -> str:
+    """The same for what stays on its line."""
+    return text if text.isprintable() else printable(text).replace("\n", "\\n")
+
+
+def _indented(text: str) -> str:
+    # A stranger's name with a line break must not look like a line of ours.
+    return printable(text).replace("\n", "\n            ")
