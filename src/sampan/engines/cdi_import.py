@@ -73,10 +73,12 @@ def sort_names(names: Sequence[str], directories: Sequence[str] = ()) -> CdiWish
     registry = load_registry(places)
     devices = collect_devices(registry.specs)
     known = {name.partition("=")[0] for name in (*devices.found, *devices.conflicts)}
+    # A file of ours that cannot be read is refused by its reason, not silently answered for.
+    spoiled = any("nvidia" in os.path.basename(path) for path, _ in registry.problems)
     automatic: list[str] = []
     documented: list[str] = []
     for name in dict.fromkeys(names):
-        ours = name.startswith(OWN_KIND) and OWN_KIND.rstrip("=") not in known
+        ours = name.startswith(OWN_KIND) and OWN_KIND.rstrip("=") not in known and not spoiled
         if ours or name.startswith(AUTOMATIC_KIND):
             automatic.append(_plain(name.partition("=")[2]))
         else:

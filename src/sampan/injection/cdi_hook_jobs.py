@@ -16,6 +16,7 @@ from sampan.model.hook import (
     HookFile,
     HookLibrary,
     HookLink,
+    gather_names,
     parse_hook_arguments,
 )
 
@@ -77,7 +78,7 @@ def read_hooks(hooks: Sequence[CdiHook]) -> HookJobs:
 
 def _read_ours(hook: CdiHook, jobs: HookJobs) -> HookJobs:
     try:
-        request = parse_hook_arguments(hook.args)
+        request = gather_names(parse_hook_arguments(hook.args))
     except HookArgumentsError as error:
         raise CdiHookError(
             f"the arguments of {hook.path} in a CDI document cannot be understood",

@@ -193,6 +193,30 @@ def parse_hook_arguments(words: Sequence[str]) -> HookRequest:
     )
 
 
+def gather_names(request: HookRequest) -> HookRequest:
+    """The request with links to a library in its own directory as names of it.
+
+    So that the loader's cache has them too, as ldconfig would enter them.
+    """
+    links = list(request.links)
+    libraries = []
+    for library in request.libraries:
+        first = library.names[0] if library.names else library.file
+        own = [
+            link
+            for link in links
+            if link.target == first and link.path.rpartition("/")[0] == library.directory
+        ]
+        names = dict.fromkeys((*library.names, *(link.path.rpartition("/")[2] for link in own)))
+        if not library.names and len(names) > 1:
+            # The second name would lead to the first, not to the file.
+            own = own[:1]
+            names = dict.fromkeys([own[0].path.rpartition("/")[2]])
+        libraries.append(library._replace(names=tuple(names)))
+        links = [link for link in links if link not in own]
+    return request._replace(libraries=tuple(libraries), links=tuple(links))
+
+
 def _split(option: str, value: str) -> tuple[str, str]:
     first, separator, second = value.partition(SEPARATOR)
     if not separator or not first or not second.startswith("/"):

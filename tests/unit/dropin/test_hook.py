@@ -326,3 +326,12 @@ def test_nothing_but_the_standard_library_and_a_few_modules_is_imported(tmp_path
     foreign = {name.partition(".")[0] for name in loaded} - {"sampan", "__main__"}
     assert foreign <= set(sys.stdlib_module_names)
     assert not foreign & {"argparse", "subprocess", "pathlib", "logging", "inspect", "site"}
+
+
+def test_a_further_link_to_a_library_is_a_name_that_the_loader_knows(
+    rootfs: Path, run: Run
+) -> None:
+    library = HookLibrary("x86_64", "/usr/lib64", "libcuda.so.580.1", ("libcuda.so.1",))
+    run(HookRequest((library,), (HookLink("/usr/lib64/libcuda.so", "libcuda.so.1"),)))
+    assert os.readlink(rootfs / "usr/lib64/libcuda.so") == "libcuda.so.1"
+    assert dict(entries(rootfs))["libcuda.so"] == "/usr/lib64/libcuda.so"
