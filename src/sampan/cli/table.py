@@ -40,4 +40,5 @@ COMMANDS: dict[str, Command] = {
     "driver": Command("driver", "show the driver files and nodes of this host", "Driver"),
     "explain": Command("explain", "show what a container would get, and why", "Driver"),
     "cdi": Command("cdi", "make, check and list CDI documents", "Driver"),
+    "doctor": Command("doctor", "say what is wrong here, and what to type against it", "Driver"),
 }

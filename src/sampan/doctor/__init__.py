@@ -1,0 +1,1 @@
+"""What is wrong with this host, an image or an engine, and what to type against it."""

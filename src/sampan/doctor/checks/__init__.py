@@ -1,0 +1,1 @@
+"""One check a module: ``check(subject)`` yields findings. ``doctor.table`` lists them."""
