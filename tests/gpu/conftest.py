@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ORDINARY_UID = 4242
-BUNDLED_IMAGE = Path(__file__).parents[2] / ".gpu" / "debian.tar.zst"
+BUNDLED_IMAGE = Path(__file__).parents[2] / ".gpu" / "debian-gl.tar.zst"
 
 Sampan = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -23,12 +23,12 @@ def driver_present() -> None:
 
 @pytest.fixture(scope="session")
 def debian_rootfs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A Debian root file system without any NVIDIA file."""
+    """A Debian root file system with the loaders of Vulkan, EGL and OpenGL, and no NVIDIA file."""
     if BUNDLED_IMAGE.exists():
         return BUNDLED_IMAGE
     target = tmp_path_factory.mktemp("rootfs") / "debian.tar"
     subprocess.run(
-        ["mmdebstrap", "--quiet", "--variant=minbase", "--include=python3", "bookworm",
+        ["mmdebstrap", "--quiet", "--variant=minbase", "--include=python3,vulkan-tools,mesa-utils-bin", "bookworm",
          str(target)],
         check=True,
     )  # fmt: skip

@@ -8,7 +8,7 @@ from sampan.model.inventory import Inventory
 
 
 def add_driver_options(parser: argparse.ArgumentParser) -> None:
-    """Add the roots, the search paths and ``--format``."""
+    """Add the roots, the search paths, ``--format`` and ``--json``."""
     parser.add_argument(
         "--driver-root",
         default="/",
@@ -36,6 +36,9 @@ def add_driver_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--format", choices=("table", "json"), default="table", help="table, or JSON"
+    )
+    parser.add_argument(
+        "--json", dest="format", action="store_const", const="json", help="same as --format json"
     )
 
 

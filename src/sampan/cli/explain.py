@@ -54,9 +54,6 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     add_pull_option(parser.add_argument)
     add_driver_options(parser)
-    parser.add_argument(
-        "--json", dest="format", action="store_const", const="json", help="same as --format json"
-    )
 
 
 def main(arguments: argparse.Namespace) -> int:

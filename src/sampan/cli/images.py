@@ -30,6 +30,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--format", choices=("table", "json"), default="table", help="table, or a JSON array"
     )
     parser.add_argument(
+        "--json", dest="format", action="store_const", const="json", help="same as --format json"
+    )
+    parser.add_argument(
         "name", metavar="NAME", nargs="?", help="only the images with this name (any tag of it)"
     )
 
