@@ -6,6 +6,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import zstandard
 
 pytestmark = pytest.mark.gpu
 
@@ -20,6 +21,13 @@ CUDA = (
 
 def host(*arguments: str) -> str:
     return subprocess.run(arguments, check=True, capture_output=True, text=True).stdout
+
+
+def unpacked(archive: Path, directory: Path) -> Path:
+    target = directory / archive.with_suffix("").name
+    with archive.open("rb") as stream, target.open("wb") as out:
+        zstandard.ZstdDecompressor().copy_stream(stream, out)
+    return target
 
 
 @pytest.fixture
@@ -59,7 +67,9 @@ def chroot(tmp_path_factory):
     for name in ("docker", "podman"):
         archive = ENGINES / f"{name}.tar.zst"
         if archive.exists():
-            subprocess.run(["tar", "--zstd", "-C", str(root), "-xf", str(archive)], check=True)
+            subprocess.run(
+                ["tar", "-C", str(root), "-xf", str(unpacked(archive, root))], check=True
+            )
     shutil.copy(ENGINES / "busybox", root / "bin" / "busybox")
     for name in ("sh", "mount", "umount", "mountpoint", "sleep", "cat", "mkdir", "tar"):
         (root / "bin" / name).symlink_to("busybox")
@@ -96,8 +106,7 @@ def test_another_engine_gives_the_gpu_of_the_document(
     if not any((chroot / place / engine).exists() for place in ("usr/bin", "usr/sbin")):
         pytest.skip(f"{engine} was not brought")
     shutil.copy(document, chroot / "etc/cdi/nvidia.yaml")
-    image = tmp_path / "image.tar"
-    subprocess.run(["zstd", "-q", "-d", str(IMAGE), "-o", str(image)], check=True)
+    image = unpacked(IMAGE, tmp_path)
     words = ["--docker"] if engine == "docker" else []
     options = "" if engine == "docker" else "--cgroups=disabled --runtime crun"
     script = (
