@@ -58,15 +58,14 @@ def test_every_planned_file_is_the_hosts_and_nothing_else_is_mounted(sampan, deb
 
 
 def test_vulkan_names_the_gpu(sampan, debian):
-    name = sampan("gpus", "--json").stdout
-    gpu = json.loads(name)["gpus"][0]["name"]
+    gpu = json.loads(sampan("gpus", "--json").stdout)[0]["name"]
     done = run_with(sampan, debian, "graphics,utility", "vulkaninfo", "--summary")
     assert gpu in done.stdout, done.stdout
     assert "DRIVER_ID_NVIDIA_PROPRIETARY" in done.stdout
 
 
 def test_an_egl_device_context_names_the_gpu(sampan, debian):
-    gpu = json.loads(sampan("gpus", "--json").stdout)["gpus"][0]["name"]
+    gpu = json.loads(sampan("gpus", "--json").stdout)[0]["name"]
     done = run_with(sampan, debian, "graphics", "eglinfo", "-B", "-p", "device", check=False)
     assert gpu in done.stdout, done.stdout + done.stderr
 

@@ -34,6 +34,8 @@ def unpacked(archive: Path, directory: Path) -> Path:
 def document(sampan, tmp_path) -> Path:
     directory = tmp_path / "cdi"
     directory.mkdir()
+    for parent in (directory, *directory.parents[:-1]):
+        parent.chmod(parent.stat().st_mode | 0o055)
     path = directory / "nvidia.yaml"
     path.write_text(sampan("cdi", "generate").stdout)
     return path
@@ -77,7 +79,7 @@ def chroot(tmp_path_factory):
         '{"default": [{"type": "insecureAcceptAnything"}]}'
     )
     (root / "etc/containers/containers.conf").write_text('[engine]\nevents_logger = "file"\n')
-    (root / ".ready").touch()
+    (root / ".ready-2").touch()
     yield root
     shutil.rmtree(root, ignore_errors=True)
 
