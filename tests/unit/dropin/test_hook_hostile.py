@@ -79,6 +79,10 @@ def outside(tmp_path: Path) -> Path:
         file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         file.write_text(f"the host's {name}\n")
     (place / "dri").chmod(0o700)
+    # Names that can only come from here.
+    (place / "libcudadebugger.so.1").write_text("the host's")
+    own = LoaderCache((LoaderEntry(b"libhost.so.1", b"/host/libhost.so.1", 0x0303),))
+    (place / "ld.so.cache").write_bytes(render_loader_cache(own))
     return place
 
 
@@ -127,6 +131,12 @@ def race(run: Run, *pairs: tuple[Path, Path]) -> None:
             run()
 
 
+def is_clean(cache: Path) -> bool:
+    """Whether no name of the host's stands in a loader cache, be it that of a swapped directory."""
+    content = b"" if cache.is_symlink() or not cache.exists() else cache.read_bytes()
+    return b"libhost" not in content and b"libcudadebugger" not in content
+
+
 def beside(path: Path, target: Path) -> tuple[Path, Path]:
     """The path, and a link that takes its place now and then."""
     link = path.with_name(f"{path.name}.swapped")
@@ -141,7 +151,12 @@ def test_cve_2024_0132_compat_libraries_swapped_for_links_bring_nothing_of_the_h
     compat = rootfs / "usr/local/cuda/compat"
     race(run, beside(compat, outside), beside(rootfs / "usr/local/cuda", outside))
     assert take_snapshot(outside) == before
-    assert b"host" not in (rootfs / "etc/ld.so.cache").read_bytes()
+    assert is_clean(rootfs / "etc/ld.so.cache")
+    subprocess.run(["rm", "-rf", compat, rootfs / "usr/local/cuda"], check=True)
+    (rootfs / "usr/local/cuda").mkdir()
+    compat.symlink_to(outside)
+    run()
+    assert is_clean(rootfs / "etc/ld.so.cache")
 
 
 def test_cve_2024_0133_directories_swapped_for_links_make_no_files_on_the_host(
@@ -261,6 +276,12 @@ def test_cve_2025_23267_links_planted_for_the_loader_cache_are_not_followed(
     before = take_snapshot(outside)
     cache = rootfs / "etc/ld.so.cache"
     race(run, beside(cache, outside / "ld.so.cache"))
+    assert is_clean(cache)
+    for kind in ("absolute", "upwards", "magic", "chain"):
+        plant(cache, kind, outside / "ld.so.cache")
+        run()
+        assert not cache.is_symlink()
+        assert is_clean(cache)
     assert take_snapshot(outside) == before
     for name in ("etc/ld.so.conf", "etc/ld.so.conf.d", "etc/ld-musl-x86_64.path", "sbin/ldconfig"):
         plant(rootfs / name, "absolute", outside)
