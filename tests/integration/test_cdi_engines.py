@@ -150,3 +150,28 @@ def test_containers_of_other_engines_have_the_driver_through_our_hook(
     assert engine == "docker" or "44" in nodes[0].split()
     assert set(nodes[1:]) == peers.cdi.paths("all")
     assert static == ["fine"]
+
+
+OLD_PODMAN = """
+    set -e
+    mount --make-rprivate /
+    mkdir -p {base}/etc/upper/cdi {base}/etc/work
+    cp {base}/cdi/nvidia.yaml {base}/etc/upper/cdi/
+    mount -t overlay overlay -o lowerdir=/etc,upperdir={base}/etc/upper,workdir={base}/etc/work /etc
+    if mountpoint -q /sys/fs/cgroup/unified; then umount -l /sys/fs/cgroup/unified; fi
+    exec podman --root {base}/graph --runroot {base}/run run --rm --cgroups=disabled --network none \
+      --ulimit nofile=1024:1024 --ulimit nproc=1024:1024 --device nvidia.com/gpu=1 --rootfs {base}/small /program {seen}
+"""
+
+
+def test_podman_of_debian_12_reads_a_document_without_groups(peers: Peers) -> None:
+    if shutil.which("podman") is None:
+        pytest.skip("podman is not installed")
+    installed = install_hook(str(peers.base / "hook-here"))
+    peers.cdi.write(HookChoice(installed), additional_gids=False, version="")
+    script = OLD_PODMAN.format(base=peers.base, seen=SEEN)
+    done = subprocess.run(
+        ["unshare", "--mount", "sh", "-c", script], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[:-1] == seen()

@@ -1,8 +1,7 @@
 """A host whose driver libraries can really be loaded, its CDI document, and images to load them in."""
 
-import subprocess
-import tempfile
 from pathlib import Path
+from typing import Any
 
 from sampan.engines.cdi import make_spec, render_spec
 from sampan.injection.cdi_generate import CdiOptions
@@ -40,10 +39,10 @@ class CdiHost:
             target.unlink()
             compile_library(source, target, soname)
 
-    def write(self, hook: HookChoice = HookChoice()) -> CdiSpec:  # noqa: B008 - immutable
-        """Generate the document."""
-        options = CdiOptions(hook=hook)
-        self.spec = make_spec(self.host.take(nvml=True), options).spec
+    def write(self, hook: HookChoice = HookChoice(), **options: Any) -> CdiSpec:  # noqa: B008 - immutable
+        """Generate the document; ``options`` are those of CdiOptions."""
+        chosen = CdiOptions(hook=hook, **options)
+        self.spec = make_spec(self.host.take(nvml=True), chosen).spec
         (self.directory / "nvidia.yaml").write_text(render_spec(self.spec, as_json=False))
         return self.spec
 
@@ -52,11 +51,3 @@ class CdiHost:
         assert self.spec is not None
         edits = next(one for one in self.spec.devices if one.name == device).edits
         return {node.path for node in (*edits.device_nodes, *self.spec.edits.device_nodes)}
-
-
-def install_hook_with(program: str, arguments: list[str]) -> Path:
-    """``sampan cdi install-hook`` into a new directory that root alone may change."""
-    directory = Path(tempfile.mkdtemp(prefix="sampan-hook-", dir="/tmp"))
-    directory.chmod(0o755)
-    subprocess.run([program, *arguments, str(directory)], check=True, capture_output=True)
-    return directory / "sampan-hook"

@@ -18,7 +18,7 @@ import stat
 import sys
 from collections.abc import Iterator, Sequence
 
-from sampan.dropin.loader import Say, give_libraries
+from sampan.dropin.loader import Say, give_libraries, tell_failure
 from sampan.dropin.state import ContainerState, StateError, gpu_minors, read_state
 from sampan.injection.container_texts import (
     PARAMS,
@@ -109,7 +109,7 @@ def _forbid_device_files(root: RootHandle, say: Say) -> None:
         if text:
             cover_file(root, PARAMS, text.encode(), 0o444)
     except OSError as error:
-        said = f"{PARAMS} cannot be covered: {error.strerror}"
+        said = f"{PARAMS} cannot be covered: {tell_failure(error)}"
         if not _in_user_namespace():
             raise HookError(f"{said}; the container could make nodes of other GPUs") from error
         say(f"{said}; in a user namespace no node can be made anyway")
@@ -163,7 +163,7 @@ def _said(path: str, say: Say) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        say(f"{path} is left out: {error.strerror}")
+        say(f"{path} is left out: {tell_failure(error)}")
 
 
 def _print(text: str) -> None:

@@ -40,6 +40,13 @@ _CANNOT_WRITE = (errno.EROFS, errno.EXDEV, errno.EBUSY, errno.EACCES, errno.EPER
 Say = Callable[[str], None]
 
 
+def tell_failure(error: OSError) -> str:
+    """Why something could not be written, in words."""
+    if error.errno == errno.EXDEV:
+        return "it lies on a mount, which is not ours to change"
+    return os.strerror(error.errno) if error.errno else str(error)
+
+
 def give_libraries(root: RootHandle, request: HookRequest, say: Say) -> None:
     """Make the libraries' links, and enter all their names into the loader cache.
 
@@ -72,7 +79,9 @@ def give_libraries(root: RootHandle, request: HookRequest, say: Say) -> None:
     try:
         write_cache(root, [*choose_compat(root, request, machine), *entries], machine, say)
     except OSError as error:
-        say(f"{CACHE} cannot be written: {error.strerror}; programs find no driver library by name")
+        say(
+            f"{CACHE} cannot be written: {tell_failure(error)}; programs find no driver library by name"
+        )
 
 
 def write_cache(
@@ -88,7 +97,7 @@ def write_cache(
         content = root.read_file(CACHE, MAXIMUM_BYTES)
         image = parse_loader_cache(content) if content else image
     except (OSError, LoaderCacheError) as error:
-        why = error.strerror if isinstance(error, OSError) else error
+        why = tell_failure(error) if isinstance(error, OSError) else error
         say(f"the image's {CACHE} is unusable ({why}); the new one lists the driver alone")
     merged = merge_loader_cache(image, entries, signed_characters=machine in ("x86_64", "i386"))
     rendered = render_loader_cache(merged)
@@ -158,7 +167,7 @@ def _link(root: RootHandle, library: HookLibrary, failures: list[str]) -> list[t
         try:
             root.write_link(path, target)
         except OSError as error:
-            failures.append(f"{path} ({error.strerror})")
+            failures.append(f"{path} ({tell_failure(error)})")
             path = file
         else:
             target = library.names[0]

@@ -143,7 +143,7 @@ def test_a_malformed_loader_cache_is_replaced_and_said(
 
 def test_a_fifo_as_loader_cache_keeps_nobody_waiting(rootfs: Path, run: Run) -> None:
     os.mkfifo(rootfs / "etc/ld.so.cache")
-    assert "not a regular file" in run(HookRequest(libraries=(CUDA,)))[0]
+    assert "is unusable" in run(HookRequest(libraries=(CUDA,)))[0]
     assert len(entries(rootfs)) == 3
 
 
