@@ -1,6 +1,7 @@
 """Each driver capability on real hardware: exactly its files, and programs that use them."""
 
 import json
+import platform
 
 import pytest
 
@@ -66,7 +67,8 @@ def test_vulkan_names_the_gpu(sampan, debian):
 
 def test_an_egl_device_context_names_the_gpu(sampan, debian):
     gpu = json.loads(sampan("gpus", "--json").stdout)[0]["name"]
-    done = run_with(sampan, debian, "graphics", "eglinfo", "-B", "-p", "device", check=False)
+    program = f"eglinfo.{platform.machine()}-linux-gnu"
+    done = run_with(sampan, debian, "graphics", program, "-B", "-p", "device", check=False)
     assert gpu in done.stdout, done.stdout + done.stderr
 
 

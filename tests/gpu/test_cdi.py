@@ -73,7 +73,7 @@ def chroot(tmp_path_factory):
                 ["tar", "-C", str(root), "-xf", str(unpacked(archive, root))], check=True
             )
     shutil.copy(ENGINES / "busybox", root / "bin" / "busybox")
-    for name in ("sh", "mount", "umount", "mountpoint", "sleep", "cat", "mkdir", "tar"):
+    for name in ("sh", "mount", "umount", "grep", "sleep", "cat", "mkdir", "tar"):
         (root / "bin" / name).symlink_to("busybox")
     (root / "etc/containers/policy.json").write_text(
         '{"default": [{"type": "insecureAcceptAnything"}]}'
