@@ -55,7 +55,8 @@ class Root:
             there = f"/{part}" if here == "/" else f"{here}/{part}"
             try:
                 target = os.readlink(self.host_path(there))
-            except OSError:
+            except (OSError, ValueError):
+                # No link, or a name that no file can have: a zero byte.
                 here = there
                 continue
             links += 1
