@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -310,3 +311,34 @@ def test_explain_names_what_a_device_brings(host: EngineHost, cdi: CdiHost) -> N
     assert "CDI:       nvidia.com/gpu=1" in done.stdout
     assert "/dev/nvidia1" in done.stdout
     assert "/dev/nvidia0" not in done.stdout
+
+
+def test_a_mig_device_brings_its_parents_node_and_its_own_access_nodes(host: EngineHost) -> None:
+    (host.base / "mig").mkdir()
+    mig = CdiHost(host.base / "mig", "mig")
+    (mig.host.proc / "driver/nvidia/params").unlink()
+    mig.write(HookChoice(HOOK))
+    out = run(host, mig, "--device", "nvidia.com/gpu=2:0", "testimage", "sh", "-c",
+        "find /dev/nvidia* /dev/dri -type c")  # fmt: skip
+    assert set(out) == mig.paths("2:0")
+    assert any("nvidia-caps" in path for path in out)
+
+
+@pytest.mark.parametrize("user", USERS)
+def test_with_runc_a_device_is_there_as_with_crun(
+    host: EngineHost, cdi: CdiHost, user: str
+) -> None:
+    runc, crun = shutil.which("runc"), shutil.which("crun")
+    if runc is None:
+        pytest.skip("runc is not installed")
+    words = ["run", "--rm", "--cdi-spec-dir", str(cdi.directory), "--device", "nvidia.com/gpu=0",
+        "small", "/program", "libcuda.so.1", "/dev/nvidia0", "/dev/nvidia1"]  # fmt: skip
+    hidden = ["unshare", "--mount", "sh", "-c", f'mount --bind /dev/null {crun}; exec "$@"', "sh"]
+    done = subprocess.run(
+        [*hidden, *host.command(*words, user=user)], env=host.environment(user),
+        stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == [
+        f"libcuda.so.1 {CUDA}", "/dev/nvidia0 195:0", "/dev/nvidia1 absent",
+    ]  # fmt: skip

@@ -241,6 +241,13 @@ class TestDevices:
             ("/dev/zero", "/dev/zero", "rwm"),
         )
 
+    def test_cdi_names_are_told_from_nodes(self) -> None:
+        words = ["--device", "nvidia.com/gpu=0", "--device", "/dev/null", "--cdi-spec-dir", "/x"]
+        spec = read(*words, "debian")
+        assert spec.cdi_devices == ("nvidia.com/gpu=0",)
+        assert spec.cdi_directories == ("/x",)
+        assert spec.devices == (("/dev/null", "/dev/null", "rwm"),)
+
     @pytest.mark.parametrize("text", ["/dev/nowhere", "/etc/passwd", "relative", "gpu=0"])
     def test_what_is_no_node_is_refused(self, text: str) -> None:
         with pytest.raises(UsageError):

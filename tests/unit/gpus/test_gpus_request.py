@@ -2,6 +2,7 @@
 
 import pytest
 
+from sampan.errors import UsageError
 from sampan.gpus.request import resolve_request
 from sampan.gpus.variables import CapabilityError, ImexChannelError, MigRightsError
 from sampan.model.inventory import CAPABILITIES
@@ -191,3 +192,36 @@ def test_cdi_names_are_kept_apart_from_our_own_gpus() -> None:
 def test_a_tegra_image_may_ask_for_every_list() -> None:
     assert resolve("all", {"NVIDIA_REQUIRE_JETPACK": "csv-mounts=all"}).extras == ("jetpack",)
     assert resolve("all", {"NVIDIA_REQUIRE_JETPACK": "csv-mounts=base"}).extras == ()
+
+
+def named(*names: str, gpus: str | None = None, **user: str) -> Request:
+    return resolve_request(
+        gpus_option=gpus, image_environment={}, user_environment=user, named=names
+    )
+
+
+def test_devices_of_our_own_cdi_kind_bring_every_capability() -> None:
+    request = named("0", "0:1")
+    assert (request.driver, request.devices) == (True, ("0", "0:1"))
+    assert request.capabilities == CAPABILITIES
+    assert request.source == "--device nvidia.com/gpu=0, nvidia.com/gpu=0:1"
+
+
+def test_capabilities_are_obeyed_for_devices_by_cdi_name_too() -> None:
+    assert named("0", NVIDIA_DRIVER_CAPABILITIES="utility").capabilities == ("utility",)
+
+
+def test_gpus_and_devices_by_cdi_name_add_up() -> None:
+    assert named("1", gpus="device=0").devices == ("0", "1")
+    assert named("all", gpus="device=0").devices == ("all",)
+    assert named("1", gpus="device=0").capabilities == ("compute", "utility")
+
+
+def test_the_device_none_brings_the_driver_without_a_gpu() -> None:
+    assert (named("none").driver, named("none").devices) == (True, ())
+
+
+@pytest.mark.parametrize("gpus", ["2", "idle:1"])
+def test_a_number_of_gpus_and_gpus_by_name_do_not_mix(gpus: str) -> None:
+    with pytest.raises(UsageError, match="a number of GPUs"):
+        named("0", gpus=gpus)
