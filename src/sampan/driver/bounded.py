@@ -12,7 +12,7 @@ def list_names(path: str) -> list[str]:
     try:
         with os.scandir(path) as entries:
             return sorted(entry.name for entry in islice(entries, MAXIMUM_NAMES))
-    except OSError:
+    except (OSError, ValueError):
         return []
 
 
