@@ -98,9 +98,10 @@ def _render(finding: Finding) -> str:
 
 
 def _summarise(names: Sequence[str], findings: Sequence[Finding]) -> str:
-    """``37 checks: 1 broken, 2 warnings, 30 ok``; a check counts by the worst that it says."""
+    """``37 checks: 1 broken, 2 with warnings, 34 ok``; a check counts by the worst that it says."""
     worst = Counter(
         worst_severity(finding for finding in findings if finding.check == name) for name in names
     )
-    parts = [f"{worst[one]} {one}" for one in reversed(SEVERITIES) if worst[one]]
+    words = {"warning": "with warnings", "info": "to know"}
+    parts = [f"{worst[one]} {words.get(one, one)}" for one in reversed(SEVERITIES) if worst[one]]
     return f"{len(names)} checks: {', '.join(parts)}"

@@ -151,8 +151,14 @@ class Host:
         """Absolute inner path of a program; empty when there is none."""
         searched = self.environment.get("PATH", "").split(":") if self.is_this else []
         for directory in (*searched, *PROGRAM_DIRECTORIES):
-            status = self.status(f"{directory}/{name}") if directory.startswith("/") else None
-            if status and stat.S_ISREG(status.st_mode) and status.st_mode & 0o111:
+            if not directory.startswith("/"):
+                continue
+            # A closed directory of PATH is no gap in what we see: nothing in it could be started.
+            try:
+                status = os.stat(self.path(f"{directory}/{name}"))
+            except (OSError, ValueError):
+                continue
+            if stat.S_ISREG(status.st_mode) and status.st_mode & 0o111:
                 return f"{directory}/{name}"
         return ""
 

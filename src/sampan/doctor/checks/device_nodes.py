@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from sampan.doctor.finding import Finding, broken, info, ok, warning
+from sampan.doctor.finding import Finding, broken, ok, warning
 from sampan.doctor.subject import Subject
 from sampan.model.inventory import Inventory
 
@@ -23,7 +23,7 @@ def check(subject: Subject) -> Iterator[Finding]:
         )
         return
     if not inventory.module_version:
-        yield info("device-nodes-none", "the kernel module is not loaded, so there are no nodes")
+        yield ok("device-nodes", "the kernel module is not loaded, so there are no nodes")
         return
     found = list(_judge(subject, inventory))
     yield from found

@@ -28,11 +28,6 @@ def check(subject: Subject) -> Iterator[Finding]:
 
 def _judge(subject: Subject, engine: Engine, toolkit: Toolkit) -> Iterator[Finding]:
     host = subject.host
-    if engine.problem:
-        yield info(
-            "docker-silent", "the docker daemon does not answer; its files alone were looked at",
-            engine.problem, remedy="sudo systemctl start docker; sudo usermod -aG docker $USER",
-        )  # fmt: skip
     if engine.packaging:
         kind = "the snap" if engine.packaging == "snap" else "Docker Desktop"
         yield broken(

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from sampan.doctor.finding import Finding, broken, info, ok, warning
+from sampan.doctor.finding import Finding, broken, ok, warning
 from sampan.doctor.subject import Subject
 from sampan.driver.nvml import NVML_SONAME, NvmlAnswer, NvmlError, find_nvml
 from sampan.driver.nvml_errors import (
@@ -25,7 +25,7 @@ def check(subject: Subject) -> Iterator[Finding]:
     """Ask NVML in a child process, with a time limit."""
     inventory = subject.host.inventory
     if inventory.platform == "none" and not inventory.module_version:
-        yield info("nvml-not-asked", "no driver is loaded, so NVML is not asked")
+        yield ok("nvml", "no driver is loaded, so NVML is not asked")
         return
     library = find_nvml(inventory.libraries)
     if not library:

@@ -57,10 +57,12 @@ def _find_cdi(
     told = words(said.get("CDISpecDirs"))
     if told:
         return told, ""
+    # A daemon that does not answer leaves the client's empty fields behind.
+    told_none = bool(said.get("ServerVersion")) and "CDISpecDirs" in said
     switch = table(configuration, "features").get("cdi")
     if version and version < FIRST:
         return (), f"docker {version[0]} is older than 25"
-    if switch is False or (switch is not True and version < SINCE_ON) or "CDISpecDirs" in said:
+    if switch is False or (switch is not True and version < SINCE_ON) or told_none:
         return (
             (),
             "features.cdi is not true in /etc/docker/daemon.json, or the daemon was not restarted since",
