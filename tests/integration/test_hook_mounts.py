@@ -98,12 +98,28 @@ def test_params_that_are_a_link_fail_the_start(container: Container) -> None:
     assert "the container could make nodes of other GPUs" in done.stderr
 
 
-def test_on_a_read_only_root_the_loader_cache_is_covered(container: Container) -> None:
+def test_a_root_that_is_only_mounted_read_only_is_made_ready(container: Container) -> None:
+    files = (HookFile("/etc/OpenCL/vendors/nvidia.icd", "x\n"),)
+    done = container.run(
+        HookRequest(libraries=(CUDA,), files=files),
+        before="mount --bind $R $R; mount -o remount,bind,ro $R",
+        after="touch $R/etc/x 2>&1 || true",
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "Read-only" in done.stdout
+    assert os.readlink(container.root / "usr/lib64/libcuda.so.1") == "libcuda.so.580.1"
+    assert (container.root / files[0].path[1:]).read_text() == "x\n"
+    assert len(parse_loader_cache((container.root / "etc/ld.so.cache").read_bytes()).entries) == 2
+
+
+def test_on_a_read_only_file_system_the_loader_cache_is_covered(container: Container) -> None:
     cache = container.root / "etc/ld.so.cache"
     cache.write_bytes(b"")
+    (container.base / "bundle/rootfs.ro").mkdir()
     done = container.run(
         HookRequest(libraries=(CUDA,), files=(HookFile("/etc/OpenCL/vendors/nvidia.icd", "x\n"),)),
-        before="mount --bind $R $R; mount -o remount,bind,ro $R",
+        before="mount -t tmpfs tmpfs $R.ro; cp -a $R/. $R.ro/; mount -o remount,ro $R.ro;"
+        " mount --bind $R.ro $R",
         after="cat $R/etc/ld.so.cache > $R/../../seen",
     )
     assert done.returncode == 0, done.stderr

@@ -10,6 +10,7 @@ import contextlib
 import errno
 import os
 import stat
+from collections.abc import Callable
 from typing import Self
 
 from sampan.kernel.inroot import resolve_in_root
@@ -19,6 +20,7 @@ from sampan.kernel.libc import (
     RESOLVE_NO_MAGICLINKS,
     RESOLVE_NO_SYMLINKS,
     RESOLVE_NO_XDEV,
+    clone_mount_writable,
     openat2,
 )
 
@@ -34,12 +36,15 @@ class RootHandle:
 
     def __init__(self, path: str) -> None:
         self.descriptor = os.open(path, _DIRECTORY | os.O_CLOEXEC)
+        self._writable = -1
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         os.close(self.descriptor)
+        if self._writable >= 0:
+            os.close(self._writable)
 
     def open(self, path: str, flags: int, *, resolve: int = 0) -> int:
         """Open a path of the container.
@@ -82,24 +87,10 @@ class RootHandle:
         What had the name, a link too, is replaced in one step; directories are made where they miss.
 
         Raises:
-            OSError: read-only (EROFS), below a mount (EXDEV), a mount itself or a directory (EBUSY,
-                EISDIR, ENOTDIR), no room.
+            OSError: a read-only file system (EROFS), below a mount (EXDEV), a mount itself or a
+                directory (EBUSY, EISDIR, ENOTDIR), no room.
         """
-        parent, name = self._enter(path)
-        try:
-            if _has_content(parent, name, content):
-                return False
-            temporary = _temporary(parent, name)
-            descriptor = os.open(temporary, _CREATE, 0o600, dir_fd=parent)
-            try:
-                write_descriptor(descriptor, content)
-                os.fchmod(descriptor, mode)
-            finally:
-                os.close(descriptor)
-            _put(parent, temporary, name)
-        finally:
-            os.close(parent)
-        return True
+        return self._write(path, lambda parent, name: _write_file(parent, name, content, mode))
 
     def write_link(self, path: str, target: str) -> bool:
         """Have a symbolic link at ``path``; whether anything had to be done.
@@ -107,42 +98,92 @@ class RootHandle:
         Raises:
             OSError: as ``write_file``.
         """
-        parent, name = self._enter(path)
-        try:
-            with contextlib.suppress(OSError):
-                if os.readlink(name, dir_fd=parent) == target:
-                    return False
-            temporary = _temporary(parent, name)
-            os.symlink(target, temporary, dir_fd=parent)
-            _put(parent, temporary, name)
-        finally:
-            os.close(parent)
-        return True
+        return self._write(path, lambda parent, name: _write_link(parent, name, target))
 
-    def _enter(self, path: str) -> tuple[int, str]:
-        """The descriptor of a path's directory, made where it misses, and the last name."""
-        directory, _, name = path.rpartition("/")
-        if name in ("", ".", "..") or not path.startswith("/") or "\0" in path:
-            raise OSError(errno.EINVAL, "not a plain absolute path", path)
+    def _write(self, path: str, act: Callable[[int, str], bool]) -> bool:
         try:
-            return self.open(directory or "/", _DIRECTORY, resolve=RESOLVE_NO_XDEV), name
-        except FileNotFoundError:
-            return self._make(directory), name
-
-    def _make(self, path: str) -> int:
-        # Where the links lead, then one name at a time without links: who swaps one gets nothing.
-        here = os.dup(self.descriptor)
-        for name in resolve_in_root(self.descriptor, path).path.split("/"):
-            if not name:
-                continue
+            return _act_in(self.descriptor, path, act)
+        except OSError as error:
+            if error.errno != errno.EROFS:
+                raise
+            refusal = error
+        # crun mounts a read-only container's root so before its hooks, runc after them: only the
+        # mount says no, not the container's own layer. The container has no way to what we use.
+        if self._writable < 0:
             try:
-                with contextlib.suppress(FileExistsError):
-                    os.mkdir(name, 0o755, dir_fd=here)
-                inner = openat2(here, name, _DIRECTORY, resolve=ONE_STEP)
-            finally:
-                os.close(here)
-            here = inner
-        return here
+                self._writable = clone_mount_writable(self.descriptor)
+            except OSError:
+                raise refusal from None
+        return _act_in(self._writable, path, act)
+
+
+def _act_in(root: int, path: str, act: Callable[[int, str], bool]) -> bool:
+    """Let ``act`` have the directory of a path, made where it misses, and the last name."""
+    directory, _, name = path.rpartition("/")
+    if name in ("", ".", "..") or not path.startswith("/") or "\0" in path:
+        raise OSError(errno.EINVAL, "not a plain absolute path", path)
+    try:
+        parent = openat2(root, directory or "/", _DIRECTORY, resolve=IN_ROOT | RESOLVE_NO_XDEV)
+    except FileNotFoundError:
+        parent = _make_directories(root, directory)
+    try:
+        _refuse_mount(parent, name, path)
+        return act(parent, name)
+    finally:
+        os.close(parent)
+
+
+def _make_directories(root: int, path: str) -> int:
+    # Where the links lead, then one name at a time without links: who swaps one gets nothing.
+    here = os.dup(root)
+    for name in resolve_in_root(root, path).path.split("/"):
+        if not name:
+            continue
+        try:
+            with contextlib.suppress(FileExistsError):
+                os.mkdir(name, 0o755, dir_fd=here)
+            inner = openat2(here, name, _DIRECTORY, resolve=ONE_STEP)
+        finally:
+            os.close(here)
+        here = inner
+    return here
+
+
+def _refuse_mount(parent: int, name: str, path: str) -> None:
+    """What is mounted at the very place would hide whatever is put there."""
+    resolve = RESOLVE_BENEATH | RESOLVE_NO_XDEV | RESOLVE_NO_MAGICLINKS
+    try:
+        os.close(openat2(parent, name, os.O_PATH | os.O_NOFOLLOW, resolve=resolve))
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        if error.errno == errno.EXDEV:
+            raise OSError(errno.EBUSY, "something is mounted there", path) from error
+        raise
+
+
+def _write_file(parent: int, name: str, content: bytes, mode: int) -> bool:
+    if _has_content(parent, name, content):
+        return False
+    temporary = _temporary(parent, name)
+    descriptor = os.open(temporary, _CREATE, 0o600, dir_fd=parent)
+    try:
+        write_descriptor(descriptor, content)
+        os.fchmod(descriptor, mode)
+    finally:
+        os.close(descriptor)
+    _put(parent, temporary, name)
+    return True
+
+
+def _write_link(parent: int, name: str, target: str) -> bool:
+    with contextlib.suppress(OSError):
+        if os.readlink(name, dir_fd=parent) == target:
+            return False
+    temporary = _temporary(parent, name)
+    os.symlink(target, temporary, dir_fd=parent)
+    _put(parent, temporary, name)
+    return True
 
 
 def open_regular(directory: int, path: str, resolve: int) -> int:
