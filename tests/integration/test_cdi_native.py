@@ -199,6 +199,18 @@ def test_a_hook_that_others_may_write_is_not_run(host: EngineHost) -> None:
     assert "may be written by others (mode 0777)" in done.stderr
 
 
+def test_hooks_of_a_document_that_others_may_write_are_not_run(host: EngineHost) -> None:
+    edits = {
+        "hooks": [{"hookName": "createRuntime", "path": "/bin/sh", "args": ["sh", "-c", "id"]}]
+    }
+    directory = write_spec(host.base / "shell", "example.com/shell", edits)
+    (directory / "example.com-shell.json").chmod(0o666)
+    done = try_run(host, directory, "--device", "example.com/shell=one", "testimage", "true")
+    assert done.returncode == 125
+    assert "error[cdi-hook]: the hooks of" in done.stderr
+    assert "may be written by others (mode 0666)" in done.stderr
+
+
 @pytest.mark.parametrize(
     ("edits", "version", "word"),
     [

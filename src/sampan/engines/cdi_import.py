@@ -138,6 +138,8 @@ def plan_documented(
     jobs = read_hooks(edits.hooks)
     for hook in jobs.foreign:
         _require_trusted(hook, files)
+    if jobs.foreign:
+        _require_trusted_files(files)
     host = HostFacts(
         _identify(edits) if jobs.folders else {}, _read_params() if jobs.params else "", owner
     )
@@ -213,6 +215,18 @@ def _require_trusted(hook: CdiHook, files: Sequence[str]) -> None:
             evidence=f"{problem}; named by {', '.join(files)}",
             remedy=f"ls -ld {hook.path}    and install it where only root may write",
         )
+
+
+def _require_trusted_files(files: Sequence[str]) -> None:
+    """Refuse hooks of a document that another user could change: its words say what a shell would do."""
+    for file in files:
+        problem = who_may_change(file)
+        if problem:
+            raise CdiHookError(
+                f"the hooks of {file} are not run",
+                evidence=problem,
+                remedy=f"sudo chown root {file} && sudo chmod 0644 {file}",
+            )
 
 
 def _identify(edits: CdiEdits) -> dict[str, tuple[str, str]]:
