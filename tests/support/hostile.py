@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import os
+import shutil
 import socket
 import stat
 import subprocess
@@ -78,6 +79,8 @@ def plant(path: Path, kind: str, outside: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.is_symlink() or path.is_file():
         path.unlink()
+    elif path.is_dir():
+        shutil.rmtree(path)
     makers: dict[str, Callable[[], object]] = {
         "fifo": lambda: os.mkfifo(path),
         "socket": lambda: _bind(path),
