@@ -51,10 +51,15 @@ class Reference(NamedTuple):
 
     @property
     def familiar_name(self) -> str:
-        """The name as docker prints it: without what the defaults would add."""
-        if self.registry != DEFAULT_REGISTRY:
-            return self.name
-        return self.repository.removeprefix("library/")
+        """The name as docker prints it: without what the defaults would add.
+
+        Never one that would be read as another: ``docker.io/evil.example/tool`` stays as it is.
+        """
+        if self.registry == DEFAULT_REGISTRY:
+            for short in (self.repository.removeprefix("library/"), self.repository):
+                if _split_registry(short) == (self.registry, self.repository):
+                    return short
+        return self.name
 
     @property
     def familiar(self) -> str:

@@ -104,3 +104,19 @@ def _bare_modules() -> list[str]:
         check=True,
     )
     return done.stdout.split()
+
+
+@pytest.mark.parametrize(
+    ("text", "familiar"),
+    [
+        ("docker.io/evil.example/tool", "docker.io/evil.example/tool:latest"),
+        ("docker.io/localhost/tool", "docker.io/localhost/tool:latest"),
+        ("docker.io/library/a/b", "library/a/b:latest"),
+        ("docker.io/library/evil.example/tool", "library/evil.example/tool:latest"),
+        ("docker.io/library/debian", "debian:latest"),
+    ],
+)
+def test_a_short_form_never_names_another_image(text: str, familiar: str) -> None:
+    name = parse_reference(text)
+    assert name.familiar == familiar
+    assert parse_reference(familiar) == name
