@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from sampan.driver.bounded import list_names, read_regular
 from sampan.driver.inventory import take_inventory
 from sampan.driver.nodes import StatFunction, is_usable
-from sampan.driver.nvml import NvmlAnswer, find_nvml, query_nvml
+from sampan.driver.nvml import NvmlAnswer, NvmlError, find_nvml, query_nvml
 from sampan.driver.roots import Root
 from sampan.kernel.bounded_program import ProgramAnswer, ask_program
 from sampan.model.inventory import Inventory
@@ -72,6 +72,7 @@ class Host:
         self.node_usable = node_usable
         self._find_inventory = find_inventory or self._take_inventory
         self._inventory: Inventory | None = None
+        self._nvml: NvmlAnswer | NvmlError | None = None
         self.now = time.time() if now is None else now
         self.unseen: dict[str, None] = {}
         """Paths that permissions kept from us, since the check began."""
@@ -94,8 +95,18 @@ class Host:
         Raises:
             NvmlError: it cannot be used.
         """
-        library = find_nvml(self.inventory.libraries)
-        return query_nvml(library, timeout_s=NVML_TIMEOUT_S) if library else None
+        # Several checks ask; one that hangs must be waited for once only.
+        if self._nvml is None:
+            library = find_nvml(self.inventory.libraries)
+            if not library:
+                return None
+            try:
+                self._nvml = query_nvml(library, timeout_s=NVML_TIMEOUT_S)
+            except NvmlError as error:
+                self._nvml = error
+        if isinstance(self._nvml, NvmlError):
+            raise self._nvml
+        return self._nvml
 
     def path(self, inner: str) -> str:
         """The path to open for an absolute path of the host; its links stay inside the root."""

@@ -122,15 +122,6 @@ def test_a_fifo_in_place_of_a_file_does_not_keep_the_doctor(host: DoctorHost) ->
     assert main(["doctor"]) in (1, 2)
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root sees everything")
-def test_what_an_ordinary_user_cannot_see_is_said(
-    host: DoctorHost, capsys: pytest.CaptureFixture[str]
-) -> None:
-    host.write("/etc/apt/sources.list", "", 0o000)
-    assert main(["doctor", "apt-sources"]) == 0
-    assert "info[not-seen]: without root the check apt-sources" in capsys.readouterr().out
-
-
 def test_a_program_that_hangs_is_left_behind_with_all_its_children() -> None:
     answer = ask_program(["/bin/sh", "-c", "echo begun; sleep 1000 & wait"], timeout_s=0.5)
     assert (answer.code, answer.output) == (None, "begun\n")

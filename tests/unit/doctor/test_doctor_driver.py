@@ -35,6 +35,12 @@ def test_a_machine_without_a_gpu_is_no_trouble(tmp_path: Path) -> None:
     assert (found.id, found.severity) == ("driver-none", "info")
 
 
+def test_a_login_node_with_the_libraries_and_no_gpu_is_no_trouble(tmp_path: Path) -> None:
+    host = DoctorHost(tmp_path)
+    host.add_library(f"/usr/lib64/libcuda.so.{V}", "libcuda.so.1")
+    assert the_trouble(diagnose("driver", host)).severity == "info"
+
+
 def test_a_gpu_without_a_loaded_module_is_broken(tmp_path: Path) -> None:
     host = DoctorHost(tmp_path)
     host.add_pci("0000:01:00.0")

@@ -193,6 +193,14 @@ def test_no_cgroups_is_needed_by_a_rootless_docker_with_the_hook(host: DoctorHos
     assert is_healthy(diagnose("no-cgroups", host))
 
 
+def test_podman_runs_nvidias_hook_only_where_it_is_told_to(host: DoctorHost) -> None:
+    host.install_toolkit()
+    host.install_podman(rootless=True)
+    assert is_healthy(diagnose("rootless-bpf", host))
+    host.write("/usr/share/containers/oci/hooks.d/oci-nvidia-hook.json", "{}")
+    assert the_trouble(diagnose("rootless-bpf", host)).id == "bpf-rootless"
+
+
 def test_bpf_hardening_stops_the_hook_of_root_too(host: DoctorHost) -> None:
     host.install_toolkit("1.17.8")
     host.add_proc_file("sys/net/core/bpf_jit_harden", "2\n")

@@ -24,13 +24,10 @@ def check(subject: Subject) -> Iterator[Finding]:
     """Hook and systemd's cgroup driver together; versions with faults; containers that lost rules."""
     toolkit = look_at_toolkit(subject.host)
     found = []
-    if toolkit.is_installed:
-        for engine in subject.engines:
-            hooked = toolkit.mode == "legacy" or (
-                engine.kind == "docker" and engine.version < (29,)
-            )
-            if engine.cgroup_driver == "systemd" and hooked and not engine.rootless:
-                found.append(_explain(engine, toolkit.mode))
+    for engine in subject.engines:
+        systemd = engine.cgroup_driver == "systemd" and not engine.rootless
+        if systemd and toolkit.hooks(engine):
+            found.append(_explain(engine, toolkit.mode))
     found += [*_judge_versions(subject), *_find_victims(subject)]
     yield from found
     if not found:

@@ -20,6 +20,9 @@ def check(subject: Subject) -> Iterator[Finding]:
     if engine is None:
         yield ok("docker-gpus", "docker is not installed, or not looked at")
         return
+    if subject.host.inventory.platform == "none" and not engine.packaging:
+        yield ok("docker-gpus", "there is no driver that docker could give to containers")
+        return
     found = list(_judge(subject, engine, look_at_toolkit(subject.host)))
     yield from found
     if not found:
@@ -38,8 +41,6 @@ def _judge(subject: Subject, engine: Engine, toolkit: Toolkit) -> Iterator[Findi
             if engine.packaging == "snap"
             else "docker context use default, with docker.io or docker-ce installed",
         )  # fmt: skip
-        return
-    if host.inventory.platform == "none":
         return
     documents = load_documents(host, engine.cdi_directories) if engine.cdi_directories else ()
     by_cdi = engine.version >= (29,)

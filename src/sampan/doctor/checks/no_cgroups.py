@@ -16,9 +16,7 @@ def check(subject: Subject) -> Iterator[Finding]:
         yield ok("no-cgroups", "NVIDIA's hook is not installed")
         return
     for engine in subject.engines:
-        if not engine.program or (toolkit.mode != "legacy" and engine.kind != "docker"):
-            continue
-        if toolkit.no_cgroups and not engine.rootless and engine.kind != "apptainer":
+        if toolkit.no_cgroups and not engine.rootless and toolkit.hooks(engine):
             yield broken(
                 "no-cgroups-rootful",
                 f"no-cgroups is true, but {engine.kind} runs as root: its containers get no device rules",

@@ -14,20 +14,18 @@ def check(subject: Subject) -> Iterator[Finding]:
     """Hook, cgroup v2 and no right to use bpf(2)."""
     host = subject.host
     toolkit = look_at_toolkit(host)
-    found = []
-    for engine in subject.engines:
-        hooked = toolkit.hook and (toolkit.mode == "legacy" or engine.kind == "docker")
-        if engine.rootless and hooked and not toolkit.no_cgroups and engine.kind != "apptainer":
-            found.append(
-                broken(
-                    "bpf-rootless",
-                    f"rootless {engine.kind} runs NVIDIA's hook, which may not set device programs",
-                    f"no-cgroups is not true in {CONFIGURATION}",
-                    symptom=BPF,
-                    remedy="use CDI (sudo sampan cdi generate --output /etc/cdi/nvidia.yaml), or sudo"
-                    " nvidia-ctk config --set nvidia-container-cli.no-cgroups=true --in-place",
-                )
-            )
+    found = [
+        broken(
+            "bpf-rootless",
+            f"rootless {engine.kind} runs NVIDIA's hook, which may not set device programs",
+            f"no-cgroups is not true in {CONFIGURATION}",
+            symptom=BPF,
+            remedy="use CDI (sudo sampan cdi generate --output /etc/cdi/nvidia.yaml), or sudo"
+            " nvidia-ctk config --set nvidia-container-cli.no-cgroups=true --in-place",
+        )
+        for engine in subject.engines
+        if engine.rootless and toolkit.hooks(engine) and not toolkit.no_cgroups
+    ]
     harden = host.read(HARDEN).strip()
     if toolkit.hook and toolkit.mode == "legacy" and harden == "2" and not found:
         found.append(

@@ -9,10 +9,12 @@ from typing import Any, NamedTuple
 
 from sampan.doctor.host import Host, find_version
 from sampan.doctor.looks.configuration import read_toml, table
+from sampan.doctor.subject import Engine
 
 CONFIGURATION = "/etc/nvidia-container-runtime/config.toml"
 HOOKS = ("nvidia-container-runtime-hook", "nvidia-container-toolkit")
 RUNTIME = "nvidia-container-runtime"
+HOOK_DIRECTORIES = ("/usr/share/containers/oci/hooks.d", "/etc/containers/oci/hooks.d")
 
 
 class Toolkit(NamedTuple):
@@ -23,6 +25,7 @@ class Toolkit(NamedTuple):
         runtime: path of the runtime.
         mode: ``legacy``, ``cdi``, ``jit-cdi`` or ``csv``, with ``auto`` resolved.
         no_cgroups: of the configuration. ``swarm_resource`` likewise.
+        is_podman_hook: whether podman is told to run the hook, by a file of its hook directories.
     """
 
     hook: str
@@ -31,11 +34,22 @@ class Toolkit(NamedTuple):
     mode: str
     no_cgroups: bool
     swarm_resource: str
+    is_podman_hook: bool
 
     @property
     def is_installed(self) -> bool:
         """Whether there is anything of it."""
         return bool(self.hook or self.runtime)
+
+    def hooks(self, engine: Engine) -> bool:
+        """Whether containers of an engine that want GPUs may go through the prestart hook."""
+        if not self.hook or not engine.program:
+            return False
+        if engine.kind == "docker":
+            return self.mode == "legacy" or engine.version < (29,)
+        if engine.kind == "podman":
+            return self.is_podman_hook
+        return self.mode == "legacy" and "nvidia" in engine.runtimes
 
 
 def look_at_toolkit(host: Host) -> Toolkit:
@@ -57,4 +71,5 @@ def look_at_toolkit(host: Host) -> Toolkit:
         mode,
         table(settings, "nvidia-container-cli").get("no-cgroups") is True,
         str(settings.get("swarm-resource") or ""),
+        any("nvidia" in name for directory in HOOK_DIRECTORIES for name in host.list(directory)),
     )
