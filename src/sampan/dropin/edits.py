@@ -1,0 +1,152 @@
+"""Lays the driver over a ``config.json`` (runtime-spec, config.md), and takes an earlier layer off first.
+
+The layer is a fragment of the same form: mounts, nodes, device rules, variables, groups, hooks. It is
+put in so that a second edit gives the same file. What was added stands in an annotation, for a bundle
+is often used again: after a change of the wish or of the driver nothing of the old layer remains.
+"""
+
+from __future__ import annotations
+
+import zlib
+
+from sampan.dropin.quick_json import decode, encode
+from sampan.dropin.wish import EDITS
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+OLD_HOOKS = frozenset({"nvidia-container-runtime-hook", "nvidia-container-toolkit"})
+OLD_STAGES = ("prestart", "createRuntime")
+
+
+def apply_fragment(config: dict[str, Any], fragment: dict[str, Any]) -> None:
+    """Put a fragment into ``config``, in place; what has the same path or name gives way."""
+    added: dict[str, Any] = {}
+    mounts = fragment.get("mounts") or []
+    if mounts:
+        paths = {mount["destination"] for mount in mounts}
+        kept = [one for one in config.get("mounts") or [] if one.get("destination") not in paths]
+        config["mounts"] = kept + mounts
+        added["mounts"] = sorted(paths)
+    linux = fragment.get("linux") or {}
+    nodes = linux.get("devices") or []
+    if nodes:
+        ours = _object(config, "linux")
+        paths = {node["path"] for node in nodes}
+        ours["devices"] = [n for n in ours.get("devices") or [] if n.get("path") not in paths]
+        ours["devices"] += nodes
+        added["devices"] = sorted(paths)
+    rules = (linux.get("resources") or {}).get("devices") or []
+    if rules:
+        added["rules"] = _extend(_object(_object(config, "linux"), "resources"), "devices", rules)
+    process = fragment.get("process") or {}
+    if process.get("env"):
+        added["env"] = _set_variables(_object(config, "process"), process["env"])
+    gids = (process.get("user") or {}).get("additionalGids") or []
+    if gids:
+        user = _object(_object(config, "process"), "user")
+        added["gids"] = _extend(user, "additionalGids", gids)
+    for stage, entries in (fragment.get("hooks") or {}).items():
+        new = _extend(_object(config, "hooks"), stage, entries)
+        added.setdefault("hooks", []).extend([stage, _sum(entry)] for entry in new)
+    _object(config, "annotations")[EDITS] = encode(added).decode()
+
+
+def remove_edits(config: dict[str, Any]) -> bool:
+    """Take off what an earlier edit has added; whether there was one.
+
+    A variable that somebody has changed since keeps its value.
+
+    Raises:
+        ValueError: the annotation is not ours.
+    """
+    annotations = config.get("annotations") or {}
+    if EDITS not in annotations:
+        return False
+    try:
+        added = decode(annotations.pop(EDITS).encode())
+        if not annotations:
+            del config["annotations"]
+        _drop(config, "mounts", lambda one: one.get("destination") in added.get("mounts", ()))
+        linux = config.get("linux") or {}
+        _drop(linux, "devices", lambda one: one.get("path") in added.get("devices", ()))
+        _drop(linux.get("resources") or {}, "devices", lambda one: one in added.get("rules", ()))
+        process = config.get("process") or {}
+        _drop(process.get("user") or {}, "additionalGids", lambda gid: gid in added.get("gids", ()))
+        _restore_variables(process, added.get("env", {}))
+        hooks = config.get("hooks") or {}
+        for stage, number in added.get("hooks", ()):
+            _drop(hooks, stage, lambda one, number=number: _sum(one) == number)
+        if "hooks" in config and not hooks:
+            del config["hooks"]
+    except (AttributeError, TypeError, LookupError) as error:
+        raise ValueError(f"the annotation {EDITS} is not of our making") from error
+    return True
+
+
+def remove_old_hooks(config: dict[str, Any]) -> None:
+    """Take away the hook of NVIDIA's toolkit (docker's ``--gpus`` adds it): nothing happens twice."""
+    hooks = config.get("hooks") or {}
+    for stage in OLD_STAGES:
+        _drop(hooks, stage, lambda one: one.get("path", "").rpartition("/")[2] in OLD_HOOKS)
+    if "hooks" in config and not hooks:
+        del config["hooks"]
+
+
+def _sum(hook: dict[str, Any]) -> int:
+    """What a hook is known by again: its words are too long to stand in the file twice."""
+    return zlib.crc32(encode(hook))
+
+
+def _object(parent: dict[str, Any], name: str) -> dict[str, Any]:
+    value = parent.get(name)
+    if value is None:
+        value = parent[name] = {}
+    if not isinstance(value, dict):
+        raise TypeError(f"{name} in the container's configuration is no object")
+    return value
+
+
+def _extend(parent: dict[str, Any], name: str, items: list[Any]) -> list[Any]:
+    """Add what is not there yet; return what was added."""
+    there = parent.get(name) or []
+    new = [item for item in items if item not in there]
+    parent[name] = there + new
+    return new
+
+
+def _drop(parent: dict[str, Any], name: str, matches: Any) -> None:
+    if not parent.get(name):
+        return
+    kept = [one for one in parent[name] if not matches(one)]
+    if kept:
+        parent[name] = kept
+    else:
+        del parent[name]
+
+
+def _set_variables(process: dict[str, Any], words: list[str]) -> dict[str, list[Any]]:
+    """Replace or add variables; each with the words it had before and the one it has now."""
+    now = {word.partition("=")[0]: word for word in words}
+    there = process.get("env") or []
+    changed = {
+        name: [[one for one in there if one.partition("=")[0] == name], word]
+        for name, word in now.items()
+    }
+    process["env"] = [one for one in there if one.partition("=")[0] not in now] + words
+    return changed
+
+
+def _restore_variables(process: dict[str, Any], changed: dict[str, list[Any]]) -> None:
+    words = process.get("env") or []
+    for name, (before, given) in changed.items():
+        if given in words:
+            place = words.index(given)
+            words = [one for one in words if one != given]
+            words[place:place] = before
+            continue
+        # Somebody has changed it since.
+        words += [one for one in before if not any(w.partition("=")[0] == name for w in words)]
+    if words:
+        process["env"] = words
