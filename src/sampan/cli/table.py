@@ -41,4 +41,9 @@ COMMANDS: dict[str, Command] = {
     "explain": Command("explain", "show what a container would get, and why", "Driver"),
     "cdi": Command("cdi", "make, check and list CDI documents", "Driver"),
     "doctor": Command("doctor", "say what is wrong here, and what to type against it", "Driver"),
+    "configure": Command("configure", "have another engine know our runtime and CDI", "Driver"),
+    "install": Command(
+        "install", "put in place what other engines execute, by the names they know", "Driver"
+    ),
+    "uninstall": Command("uninstall", "take that away again", "Driver"),
 }
