@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from sampan.cli.columns import format_columns
 from sampan.cli.flags import add_flag
-from sampan.cli.render import printable
+from sampan.cli.render import printable_word
 from sampan.doctor.examine import choose_checks, examine, worst_severity
 from sampan.doctor.finding import SEVERITIES, Finding
 from sampan.doctor.host import Host
@@ -86,14 +86,14 @@ def _load_image(name: str) -> Image:
 
 
 def _render(finding: Finding) -> str:
-    lines = [f"{finding.severity}[{finding.id}]: {printable(finding.cause)}"]
+    lines = [f"{finding.severity}[{finding.id}]: {printable_word(finding.cause)}"]
     for word, text in (
         ("seen as", finding.symptom),
         ("evidence", finding.evidence),
         ("remedy", finding.remedy),
     ):
         if text:
-            lines.append(f"  {word + ':':<10}{printable(text)}")
+            lines.append(f"  {word + ':':<10}{printable_word(text)}")
     return "\n".join(lines)
 
 
@@ -104,4 +104,5 @@ def _summarise(names: Sequence[str], findings: Sequence[Finding]) -> str:
     )
     words = {"warning": "with warnings", "info": "to know"}
     parts = [f"{worst[one]} {words.get(one, one)}" for one in reversed(SEVERITIES) if worst[one]]
-    return f"{len(names)} checks: {', '.join(parts)}"
+    noun = "check" if len(names) == 1 else "checks"
+    return f"{len(names)} {noun}: {', '.join(parts)}"

@@ -41,7 +41,7 @@ def test_a_warning_ends_with_1_and_something_broken_with_2(
     assert "broken[driver-version-mismatch]: " in out
     assert "  seen as:  Failed to initialize NVML: Driver/library version mismatch\n" in out
     assert "  remedy:   reboot" in out
-    assert out.endswith("1 checks: 1 broken\n")
+    assert out.endswith("1 check: 1 broken\n")
 
 
 def test_json_has_every_finding_and_the_worst(
@@ -95,6 +95,18 @@ def test_with_an_engine_only_that_one_is_looked_at_and_our_own_is_not(
     assert "user-namespaces" not in document["checks"]
     causes = [one["cause"] for one in document["findings"] if one["check"] == "engines"]
     assert causes == ["podman 5.4.0"]
+
+
+def test_a_strangers_file_name_neither_looks_like_a_finding_nor_runs_when_pasted(
+    host: DoctorHost, capsys: pytest.CaptureFixture[str]
+) -> None:
+    host.write("/etc/cdi/x\nok[driver]: \x1b[2K;reboot.yaml", "not: a document\n")
+    assert main(["doctor", "cdi-documents"]) == 2
+    lines = capsys.readouterr().out.splitlines()
+    assert len([line for line in lines if not line.startswith("  ")]) == 2
+    assert "\x1b" not in "".join(lines)
+    remedy = next(line for line in lines if line.startswith("  remedy:"))
+    assert "validate '" in remedy
 
 
 def test_nothing_is_changed_by_looking(host: DoctorHost) -> None:

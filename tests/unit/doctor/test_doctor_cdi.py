@@ -50,7 +50,14 @@ def test_a_document_that_only_root_can_read_is_named(host: DoctorHost) -> None:
     found = the_trouble(diagnose("cdi-documents", host))
     assert found.id == "cdi-rights"
     assert "0600" in found.cause
-    assert "chmod 0644" in found.remedy
+    assert found.remedy == f"sudo chmod 0644 {host.root}{DOCUMENT}"
+
+
+def test_a_directory_of_documents_that_everybody_may_write_is_named(host: DoctorHost) -> None:
+    add_document(host)
+    (host.root / "etc/cdi").chmod(0o777)
+    found = the_trouble(diagnose("cdi-documents", host))
+    assert found.remedy == f"sudo chmod o-w {host.root}/etc/cdi"
 
 
 def test_a_device_that_two_documents_define_is_given_to_nobody(host: DoctorHost) -> None:

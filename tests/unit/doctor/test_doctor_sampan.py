@@ -47,6 +47,9 @@ def test_a_user_without_further_ids_has_containers_of_one_user(host: DoctorHost)
     found = the_trouble(diagnose("subordinate-ids", host))
     assert found.id == "subordinate-ids-missing"
     assert "for ann in /etc/subuid and /etc/subgid" in found.evidence
+    host.write("/etc/subuid", "bob:100000:65536\n")
+    found = the_trouble(diagnose("subordinate-ids", host))
+    assert "--add-subuids 165536-231071 " in found.remedy
     for name in ("subuid", "subgid"):
         host.write(f"/etc/{name}", "ann:100000:65536\n")
     assert is_healthy(diagnose("subordinate-ids", host))

@@ -1,5 +1,6 @@
 """apt refuses everything when two lists name one repository with different keys."""
 
+import shlex
 from collections.abc import Iterator
 
 from sampan.doctor.finding import Finding, ok, warning
@@ -28,7 +29,7 @@ def check(subject: Subject) -> Iterator[Finding]:
             evidence = "; ".join(f"{path}: {key or 'no Signed-By'}" for key, path in signed.items())
             yield warning(
                 "apt-signed-by", f"two lists of apt name {source} with different keys", evidence,
-                symptom=SYMPTOM, remedy=f"sudo rm {list(signed.values())[-1]}, then sudo apt-get update",
+                symptom=SYMPTOM, remedy=f"sudo rm {shlex.quote(list(signed.values())[-1])}, then sudo apt-get update",
             )  # fmt: skip
     if not found:
         yield ok("apt-sources", f"{len(keys)} sources of apt name no two keys")

@@ -1,6 +1,7 @@
 """Whether each CDI document can be read, is valid, trustworthy, and names no device twice."""
 
-from collections.abc import Iterator
+import shlex
+from collections.abc import Iterator, Sequence
 
 from sampan.doctor.finding import Finding, broken, info, ok, warning
 from sampan.doctor.looks.documents import USUAL, find_documents
@@ -30,19 +31,19 @@ def check(subject: Subject) -> Iterator[Finding]:
     for path, problem in registry.problems:
         found = True
         yield broken("cdi-invalid", f"{path} is of no use: every engine drops it whole", problem,
-            symptom=SYMPTOM, remedy=f"sampan cdi validate {path}; {GENERATE}",
+            symptom=SYMPTOM, remedy=f"sampan cdi validate {shlex.quote(path)}; {GENERATE}",
         )  # fmt: skip
     for text in registry.warnings:
         found = True
-        cause, _, remedy = text.partition("; ")
+        cause = text.partition("; ")[0]
         yield warning("cdi-rights", cause, "mode and owner of the file or its directory",
             symptom=SYMPTOM if "cannot read" in cause else "",
-            remedy=f"sudo {remedy}" if remedy.startswith("chmod") else "ls -l the file; sudo chown root it",
+            remedy=_choose_remedy(cause, [file.path for file in documents]),
         )  # fmt: skip
     for name, paths in collect_devices(registry.specs).conflicts.items():
         found = True
         yield broken("cdi-conflict", f"{name} is defined twice, so engines give it to nobody",
-            ", ".join(paths), symptom=SYMPTOM, remedy=f"sudo rm {paths[-1]}",
+            ", ".join(paths), symptom=SYMPTOM, remedy=f"sudo rm {shlex.quote(paths[-1])}",
         )  # fmt: skip
     if not found:
         names = collect_devices(registry.specs).found
@@ -53,3 +54,13 @@ def list_directories(subject: Subject) -> tuple[str, ...]:
     """The usual directories and those that an installed engine reads."""
     more = [one for engine in subject.engines for one in engine.cdi_directories]
     return tuple(dict.fromkeys((*USUAL, *more)))
+
+
+def _choose_remedy(cause: str, paths: Sequence[str]) -> str:
+    """The command for a warning of ``driver.cdi_files``, which begins with a path."""
+    places = [*paths, *(path.rpartition("/")[0] for path in paths)]
+    place = next((one for one in places if cause.startswith(f"{one} ")), "FILE")
+    command = "chown root:root" if " belongs to " in cause else "chmod o-w"
+    if "cannot read" in cause:
+        command = "chmod 0644"
+    return f"sudo {command} {shlex.quote(place)}"

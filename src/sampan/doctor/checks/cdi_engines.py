@@ -1,5 +1,6 @@
 """Whether each installed engine reads CDI, from the directories and of the versions that are there."""
 
+import shlex
 from collections.abc import Iterator
 
 from sampan.doctor.checks.cdi_documents import GENERATE, SYMPTOM, list_directories
@@ -83,7 +84,7 @@ def _judge(
                 f"{NO_HOOKS}: links and loader cache of {loaded.path} will be missing",
                 "the document has hooks",
                 symptom="libcuda.so.1: cannot open shared object file: No such file or directory",
-                remedy=f"sudo sampan cdi generate --disable-hook all --output {loaded.path}",
+                remedy=f"sudo sampan cdi generate --disable-hook all --output {shlex.quote(loaded.path)}",
             )
 
 
@@ -100,5 +101,5 @@ def _judge_version(engine: Engine, loaded: LoadedSpec) -> Iterator[Finding]:
             f"{problem}: it drops {loaded.path} whole",
             f"cdiVersion {loaded.spec.version}",
             symptom=SYMPTOM,
-            remedy=f"sudo sampan cdi generate --no-additional-gids --output {loaded.path}",
+            remedy=f"sudo sampan cdi generate --no-additional-gids --output {shlex.quote(loaded.path)}",
         )

@@ -1,6 +1,7 @@
 """Whether CDI documents still fit this host's driver: paths, versions, fingerprint."""
 
 import re
+import shlex
 from collections.abc import Iterator
 
 from sampan.doctor.checks.cdi_documents import list_directories
@@ -31,7 +32,7 @@ def check(subject: Subject) -> Iterator[Finding]:
 
 def _judge(subject: Subject, loaded: LoadedSpec) -> Iterator[Finding]:
     host = subject.host
-    renew = f"sudo sampan cdi generate --output {loaded.path}"
+    renew = f"sudo sampan cdi generate --output {shlex.quote(loaded.path)}"
     paths = list_host_paths(list_edits(loaded))
     missing = [path for path in paths if not host.exists(path) and path not in host.unseen]
     if missing:
@@ -62,5 +63,5 @@ def _judge(subject: Subject, loaded: LoadedSpec) -> Iterator[Finding]:
             "cdi-stale-fingerprint",
             f"{loaded.path} was made when this host's driver, nodes or MIG devices were others",
             f"its mark is {marked}",
-            remedy=f"sampan cdi diff {loaded.path} shows what changed; {renew}",
+            remedy=f"sampan cdi diff {shlex.quote(loaded.path)} shows what changed; {renew}",
         )

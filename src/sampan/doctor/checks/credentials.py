@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 from collections.abc import Iterator, Mapping
 
 from sampan.doctor.finding import Finding, broken, ok, warning
@@ -28,7 +29,7 @@ def check(subject: Subject) -> Iterator[Finding]:
             continue
         found = True
         evidence = f"mode {status.st_mode & 0o7777:04o}, owner {status.st_uid}"
-        remedy = f"chmod 600 {path}; if others were on this machine, make new keys too"
+        remedy = f"chmod 600 {shlex.quote(path)}; if others were on this machine, make new keys too"
         if path == ours:
             yield broken("credentials-open", f"{path} is open to other users, so it is not used", evidence,
                 symptom=OURS, remedy=remedy,

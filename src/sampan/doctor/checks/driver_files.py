@@ -1,6 +1,7 @@
 """Whether the host has one driver's files only: left-over libraries of another, dangling links."""
 
 import os
+import shlex
 from collections.abc import Iterator
 
 from sampan.doctor.finding import Finding, info, ok, warning
@@ -48,7 +49,7 @@ def _other_versions(subject: Subject) -> Iterator[Finding]:
             "libraries of another driver release lie beside those in use; programs may load either",
             f"in use: {inventory.driver_version or '?'}; also: {', '.join(others[:MAXIMUM_NAMED])}",
             symptom="Failed to initialize NVML: Driver/library version mismatch",
-            remedy=f"dpkg -S {others[0]} names the package to remove; without one: sudo rm the files,"
+            remedy=f"dpkg -S {shlex.quote(others[0])} names the package to remove; without one: sudo rm the files,"
             " then sudo ldconfig",
         )
 

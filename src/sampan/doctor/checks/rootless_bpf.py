@@ -26,8 +26,8 @@ def check(subject: Subject) -> Iterator[Finding]:
         for engine in subject.engines
         if engine.rootless and toolkit.hooks(engine) and not toolkit.no_cgroups
     ]
-    harden = host.read(HARDEN).strip()
-    if toolkit.hook and toolkit.mode == "legacy" and harden == "2" and not found:
+    hooked = toolkit.hook and toolkit.mode == "legacy"
+    if hooked and not found and host.read(HARDEN).strip() == "2":
         found.append(
             warning(
                 "bpf-harden",

@@ -31,7 +31,9 @@ def check(subject: Subject) -> Iterator[Finding]:
             "this user has no range of further ids: containers have one user only",
             f"no line with {WANTED_IDS} ids for {login or host.uid} in {' and '.join(lacking)}",
             symptom=SYMPTOM,
-            remedy=f"sudo usermod --add-subuids 100000-165535 --add-subgids 100000-165535 {login or host.uid}",
+            remedy=_lend(
+                host.read("/etc/subuid") + host.read("/etc/subgid"), login or str(host.uid)
+            ),
         )
     for name in HELPERS:
         path = host.find_program(name)
@@ -57,6 +59,17 @@ def check(subject: Subject) -> Iterator[Finding]:
         yield ok(
             "subordinate-ids", f"{login or host.uid} has {WANTED_IDS} further user and group ids"
         )
+
+
+def _lend(tables: str, login: str) -> str:
+    """The command that gives a user the first range after all that are given."""
+    first = 100_000
+    for line in tables.splitlines():
+        fields = line.split(":")
+        if len(fields) == 3 and fields[1].isdecimal() and fields[2].isdecimal():
+            first = max(first, int(fields[1]) + int(fields[2]))
+    ids = f"{first}-{first + WANTED_IDS - 1}"
+    return f"sudo usermod --add-subuids {ids} --add-subgids {ids} {login}"
 
 
 def _find_login(passwd: str, uid: int) -> str:
