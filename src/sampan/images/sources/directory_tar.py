@@ -2,6 +2,9 @@
 
 POSIX ustar headers, pax records (POSIX.1-2017, pax) for what ustar cannot say, GNU.sparse 1.0 maps
 for files with holes. Big files go from the page cache to the reader in one copy.
+
+The tree may be another user's, and still change: a file is opened from the descriptor of its directory,
+which was reached name by name without links, so that none leads root out of the tree.
 """
 
 import errno
@@ -19,6 +22,7 @@ _CHUNK = 1 << 20
 _SMALL = 128 << 10
 _HEADER = struct.Struct("100s8s8s8s12s12s8s1s100s8s32s32s8s8s155s12x")
 _SPACES = b" " * 8
+_DIRECTORY = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _LARGEST_OCTAL_7 = 0o7777777
 _LARGEST_OCTAL_11 = 0o77777777777
 
@@ -57,6 +61,7 @@ class DirectoryTar(io.RawIOBase):
         self._pieces = self._make_pieces()
         self._rest = b""
         self._wanted = 0
+        self._opened: tuple[bytes, int] | None = None
 
     def readable(self) -> bool:
         """Always."""
@@ -99,12 +104,13 @@ class DirectoryTar(io.RawIOBase):
         """Close what is open."""
         if not self.closed:
             self._pieces.close()
+            self._leave()
         super().close()
 
     def _make_pieces(self) -> Generator[bytes, None, None]:
         for entry in self._entries:
             if entry.kind != b"0":
-                yield self._headers(entry, os.path.join(self._root, entry.path), {}, 0)
+                yield self._headers(entry, {}, 0)
             elif entry.has_holes:
                 yield from self._sparse_file(entry)
             else:
@@ -113,9 +119,9 @@ class DirectoryTar(io.RawIOBase):
 
     def _file(self, entry: TreeEntry) -> Iterator[bytes]:
         path = os.path.join(self._root, entry.path)
-        descriptor = _open(path, entry)
+        descriptor = self._open(path, entry)
         try:
-            header = self._headers(entry, path, {}, entry.size)
+            header = self._headers(entry, {}, entry.size)
             padding = b"\0" * (-entry.size % _BLOCK)
             if entry.size < _SMALL:
                 data = os.read(descriptor, entry.size + 1) if entry.size else b""
@@ -137,11 +143,11 @@ class DirectoryTar(io.RawIOBase):
 
     def _sparse_file(self, entry: TreeEntry) -> Iterator[bytes]:
         path = os.path.join(self._root, entry.path)
-        descriptor = _open(path, entry)
+        descriptor = self._open(path, entry)
         try:
             segments = list(_data_segments(descriptor, entry.size))
             if segments == [(0, entry.size)]:
-                yield self._headers(entry, path, {}, entry.size)
+                yield self._headers(entry, {}, entry.size)
                 yield from self._range(descriptor, path, entry.size)
                 yield b"\0" * (-entry.size % _BLOCK)
                 return
@@ -158,7 +164,7 @@ class DirectoryTar(io.RawIOBase):
                 b"GNU.sparse.name": entry.path,
                 b"GNU.sparse.realsize": b"%d" % entry.size,
             }
-            yield self._headers(entry, path, records, size) + table
+            yield self._headers(entry, records, size) + table
             for offset, length in segments:
                 os.lseek(descriptor, offset, os.SEEK_SET)
                 yield from self._range(descriptor, path, length)
@@ -176,13 +182,11 @@ class DirectoryTar(io.RawIOBase):
             length -= len(data)
             yield data
 
-    def _headers(
-        self, entry: TreeEntry, path: bytes, records: dict[bytes, bytes], size: int
-    ) -> bytes:
+    def _headers(self, entry: TreeEntry, records: dict[bytes, bytes], size: int) -> bytes:
         """The entry's header, with a pax header before it where ustar does not suffice."""
         name = entry.path + b"/" if entry.kind == b"5" and entry.path else entry.path or b"./"
         if entry.kind != b"1":
-            for key, value in self._xattrs(path):
+            for key, value in self._xattrs(entry):
                 records[b"SCHILY.xattr." + key] = value
         prefix, base = _split(name)
         if base is None:
@@ -206,9 +210,14 @@ class DirectoryTar(io.RawIOBase):
         before = _ustar(extra, b"", b"PaxHeaders/" + base[-80:].strip(b"/"), len(body))
         return before + body + b"\0" * (-len(body) % _BLOCK) + header
 
-    def _xattrs(self, path: bytes) -> Iterator[tuple[bytes, bytes]]:
+    def _xattrs(self, entry: TreeEntry) -> Iterator[tuple[bytes, bytes]]:
+        path = os.path.join(self._root, entry.path)
+        place = path
+        if entry.path:
+            directory, _, base = entry.path.rpartition(b"/")
+            place = b"/proc/self/fd/%d/%s" % (self._enter(directory, path), base)
         try:
-            names = os.listxattr(path, follow_symlinks=False)
+            names = os.listxattr(place, follow_symlinks=False)
         except OSError as error:
             if error.errno in (errno.ENOTSUP, errno.EPERM):
                 return
@@ -217,9 +226,46 @@ class DirectoryTar(io.RawIOBase):
             if not _is_kept(name):
                 continue
             try:
-                yield os.fsencode(name), os.getxattr(path, name, follow_symlinks=False)
+                yield os.fsencode(name), os.getxattr(place, name, follow_symlinks=False)
             except OSError as error:
                 raise unreadable(os.fsdecode(path), error) from error
+
+    def _open(self, path: bytes, entry: TreeEntry) -> int:
+        directory, _, name = entry.path.rpartition(b"/")
+        parent = self._enter(directory, path)
+        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+        try:
+            descriptor = os.open(name, flags, dir_fd=parent)
+        except OSError as error:
+            raise unreadable(os.fsdecode(path), error) from error
+        size = os.fstat(descriptor).st_size
+        if size != entry.size:
+            os.close(descriptor)
+            raise _changed(path, f"{size} bytes instead of {entry.size}")
+        return descriptor
+
+    def _enter(self, directory: bytes, path: bytes) -> int:
+        """The descriptor of a directory of the tree; kept, for its files follow one another."""
+        if self._opened is not None and self._opened[0] == directory:
+            return self._opened[1]
+        self._leave()
+        try:
+            here = os.open(self._root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+            for name in directory.split(b"/") if directory else ():
+                try:
+                    inner = os.open(name, _DIRECTORY, dir_fd=here)
+                finally:
+                    os.close(here)
+                here = inner
+        except OSError as error:
+            raise unreadable(os.fsdecode(path), error) from error
+        self._opened = (directory, here)
+        return here
+
+    def _leave(self) -> None:
+        if self._opened is not None:
+            os.close(self._opened[1])
+            self._opened = None
 
 
 def _is_kept(name: str) -> bool:
@@ -227,18 +273,6 @@ def _is_kept(name: str) -> bool:
     if name.startswith(("user.overlay.", "trusted.overlay.")):
         return False
     return name.startswith(("user.", "trusted.")) or name == "security.capability"
-
-
-def _open(path: bytes, entry: TreeEntry) -> int:
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    except OSError as error:
-        raise unreadable(os.fsdecode(path), error) from error
-    size = os.fstat(descriptor).st_size
-    if size != entry.size:
-        os.close(descriptor)
-        raise _changed(path, f"{size} bytes instead of {entry.size}")
-    return descriptor
 
 
 def _data_segments(descriptor: int, size: int) -> Iterator[tuple[int, int]]:
