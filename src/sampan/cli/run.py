@@ -27,6 +27,10 @@ def main(arguments: argparse.Namespace) -> int:
             evidence="standard input is a pipe, a file or closed",
             remedy="leave out -t",
         )
+    if arguments.engine not in ("", "native"):
+        from sampan.cli.run_elsewhere import run_elsewhere
+
+        run_elsewhere(arguments, spec)
     from sampan.engines.prepare import prepare
 
     trace.mark("imports")

@@ -34,6 +34,7 @@ _NETWORKS = {"host": "host", "none": "none", "private": "private", "bridge": "pr
 _IPCS = {"private": "private", "shareable": "private", "host": "host", "none": "none"}
 _SECURITY = ("no-new-privileges", "seccomp", "apparmor", "label", "systempaths")
 _LEAST_MEMORY = 6 << 20
+ENGINES = ("native", "docker", "podman")
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -122,6 +123,8 @@ def _add_process_options(parser: argparse.ArgumentParser) -> None:
     add("--gpus", metavar="GPUS", help="all, a number, idle:N (least used, leased), or device=ID,… (number, UUID, bus id, 0:1 for MIG)")  # fmt: skip
     add("--platform", default="", metavar="OS/ARCH", help="which image of a name to take")
     add_pull_option(add)
+    add("--engine", choices=ENGINES, default=os.environ.get("SAMPAN_ENGINE", ""), metavar="|".join(ENGINES), help="whose container it is, and whose image store; default: $SAMPAN_ENGINE, else native")  # fmt: skip
+    add_flag(add, "--verbose", help="with --engine: say how GPUs get in, why so, and what is run")
 
 
 def _add_life_options(parser: argparse.ArgumentParser) -> None:

@@ -125,7 +125,7 @@ def generate_spec(inventory: Inventory, options: CdiOptions) -> GeneratedSpec:
 def _gpus(
     inventory: Inventory, options: CdiOptions
 ) -> tuple[CdiEdits, tuple[CdiDevice, ...], tuple[str, ...]]:
-    facts = _facts(inventory, options)
+    facts = facts_of_any_image(inventory, options.hook)
     gpus = tuple(gpu for gpu in inventory.gpus if gpu.mig_devices or not gpu.mig_enabled)
     plan = plan_import(inventory, _request(options.capabilities), facts, gpus)
     rest = render_rest(plan, inventory, options.hook)
@@ -140,7 +140,7 @@ def _gpus(
     listed = list_devices(gpus, options.strategies, draws=draws)
     base = CdiEdits(
         env=_environment(plan),
-        mounts=_mounts(plan, rest.mounts, inventory, facts, options),
+        mounts=mounts_of_any_image(plan, rest.mounts, inventory, facts, options.hook),
         hooks=rest.hooks,
     )
     if inventory.platform in ("wsl", "tegra") and not any(device.nodes for device in listed):
@@ -168,7 +168,7 @@ def _management(
     inventory: Inventory, options: CdiOptions
 ) -> tuple[CdiEdits, tuple[CdiDevice, ...], tuple[str, ...]]:
     """Everything that administers GPUs, in one device: all nodes, no graphics, params as they are."""
-    facts = _facts(inventory, options)
+    facts = facts_of_any_image(inventory, options.hook)
     capabilities = tuple(word for word in MANAGEMENT_CAPABILITIES if word in options.capabilities)
     plan = plan_import(inventory._replace(params=""), _request(capabilities), facts, ())
     rest = render_rest(plan, inventory, options.hook)
@@ -181,7 +181,7 @@ def _management(
             nodes += extra.nodes
     edits = CdiEdits(
         env=_environment(plan),
-        mounts=_mounts(plan, rest.mounts, inventory, facts, options),
+        mounts=mounts_of_any_image(plan, rest.mounts, inventory, facts, options.hook),
         hooks=rest.hooks,
     )
     devices = (CdiDevice("all", nodes_edits(facts, nodes)),) if nodes else ()
@@ -219,21 +219,22 @@ def _request(capabilities: Sequence[str]) -> Request:
     return Request(True, ("all",), None, tuple(sorted(capabilities)), "CDI")
 
 
-def _facts(inventory: Inventory, options: CdiOptions) -> ImageFacts:
+def facts_of_any_image(inventory: Inventory, hook: HookChoice) -> ImageFacts:
     """With a loader cache libraries lie where the host has them, else where loaders look."""
-    if makes_loader_cache(options.hook) or inventory.platform != "discrete":
+    if makes_loader_cache(hook) or inventory.platform != "discrete":
         return neutral_facts(inventory)
     machine = next((found.machine for found in inventory.libraries if found.bits == 64), "x86_64")
     return neutral_facts(inventory, library_directory=f"/usr/lib/{MULTIARCH.get(machine, machine)}")
 
 
-def _mounts(
+def mounts_of_any_image(
     plan: ImportPlan,
     further: Sequence[CdiMount],
     inventory: Inventory,
     facts: ImageFacts,
-    options: CdiOptions,
+    hook: HookChoice,
 ) -> tuple[CdiMount, ...]:
+    """A plan's mounts, and those that stand for its links, where the loaders of most images look."""
     # Runtimes refuse mounts over /proc; what needs one there is the hook's.
     mounts = [
         CdiMount(mount.host_path, mount.container_path, mount.options)
@@ -241,7 +242,7 @@ def _mounts(
         if not mount.container_path.startswith("/proc/")
     ]
     mounts += further
-    if makes_loader_cache(options.hook) or inventory.platform != "discrete":
+    if makes_loader_cache(hook) or inventory.platform != "discrete":
         return tuple(mounts)
     return spread_libraries(mounts, inventory, facts.library_directories[0])
 

@@ -47,3 +47,21 @@ def run_program(
             evidence=f"{' | '.join(said[-3:]) or 'it printed nothing'} ({shlex.join(arguments)})",
         )
     return done
+
+
+def run_attached(arguments: Sequence[str]) -> int:
+    """Run a program on our terminal; its standard output goes to our standard error.
+
+    Returns:
+        Its exit code, of a signal 128 and its number.
+
+    Raises:
+        ProgramError: it cannot be started.
+    """
+    try:
+        code = subprocess.run(list(arguments), stdin=subprocess.DEVNULL, stdout=2).returncode
+    except OSError as error:
+        raise ProgramError(
+            f"cannot start {arguments[0]}", evidence=f"{error.strerror}: {shlex.join(arguments)}"
+        ) from error
+    return code if code >= 0 else 128 - code

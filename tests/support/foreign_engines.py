@@ -1,0 +1,183 @@
+"""`sampan run --engine docker|podman` before real engines: Debian sid's in a chroot, this machine's podman.
+
+One session of the chroot with a docker daemon of its own lasts as long as the tests of a module. Our
+program runs on this machine; the `docker` and `podman` on its PATH are small scripts that enter the
+session and become the real ones.
+"""
+
+import contextlib
+import os
+import pickle
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sampan.model.inventory import Inventory
+from support.cdi_host import CdiHost
+from support.small_root import SmallRoot
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+IMAGE = "localhost/sampan-foreign"
+_SESSION = """
+set -e
+mkdir -p /etc/cdi
+mount --bind "$base/cdi" /etc/cdi
+dockerd --iptables=false --ip6tables=false --bridge=none --data-root "$base/docker-data" \
+  --pidfile /run/foreign.pid -H unix:///run/docker.sock $options >"$base/dockerd.log" 2>&1 &
+daemon=$!
+until docker info >/dev/null 2>&1; do
+  kill -0 $daemon 2>/dev/null || { tail -n 5 "$base/dockerd.log" >&2; exit 77; }
+  sleep 0.1
+done
+echo ready
+cat >/dev/null
+kill $daemon
+wait $daemon || true
+"""
+PROGRAM = """
+import pickle, sys
+from pathlib import Path
+import sampan.driver.cache
+import sampan.driver.cdi_files
+inventory = pickle.loads(Path(sys.argv[1]).read_bytes())
+sampan.driver.cache.current_inventory = lambda: inventory
+import sampan.engines.podman, sampan.engines.gpu_ways, sampan.engines.cdi
+if sys.argv[2]:
+    # The directories of podman in the session are not those of this machine.
+    sampan.engines.podman.SPEC_DIRECTORIES = (sys.argv[2],)
+if sys.argv[3]:
+    sampan.engines.gpu_ways.locate_hook = lambda: sys.argv[3]
+from sampan.cli.main import program
+sys.argv[1:] = sys.argv[4:]
+program()
+"""
+
+
+class ForeignEngines:
+    """A described host with two GPUs, a small image in each engine, and command lines."""
+
+    def __init__(self, base: Path, description: str = "two-gpus") -> None:
+        self.base = base
+        self.cdi = CdiHost(base, description)
+        self.inventory: Inventory = self.cdi.host.take(nvml=True)
+        (base / "inventory").write_bytes(pickle.dumps(self.inventory))
+        self.programs = base / "bin"
+        self.programs.mkdir()
+        self.home = base / "home"
+        self.home.mkdir(mode=0o755)
+        root = SmallRoot(base / "small").path
+        busybox = shutil.which("busybox")
+        assert busybox is not None
+        (root / "bin").mkdir(exist_ok=True)
+        shutil.copy(busybox, root / "bin/busybox")
+        (root / "bin/sh").symlink_to("busybox")
+        subprocess.run(["tar", "-C", str(root), "-cf", str(base / "small.tar"), "."], check=True)
+
+    def add_program(self, name: str, text: str) -> None:
+        path = self.programs / name
+        path.write_text(f"#!/bin/sh\n{text}\n")
+        path.chmod(0o755)
+
+    def command(self, engine: str, *words: str, documents: str = "", hook: str = "") -> list[str]:
+        """``sampan run --engine ENGINE WORDS``."""
+        program = [sys.executable, "-c", PROGRAM, str(self.base / "inventory"), documents, hook]
+        return [*program, "run", "--engine", engine, *words]
+
+    def environment(self, **more: str) -> dict[str, str]:
+        return {
+            "PATH": f"{self.programs}:/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin",
+            "PYTHONPATH": str(REPOSITORY / "src"),
+            "PYTHONWARNINGS": "ignore",
+            "HOME": str(self.home),
+            "XDG_CACHE_HOME": str(self.home / ".cache"),
+            **more,
+        }
+
+    def run(
+        self, engine: str, *words: str, stdin: str | None = None, documents: str = "", hook: str = "",
+        network: bool = False, **variables: str,
+    ) -> subprocess.CompletedProcess[str]:  # fmt: skip
+        """Run it to its end; without a network, for these engines have no bridge here."""
+        words = words if network else ("--network", "none", *words)
+        return subprocess.run(
+            self.command(engine, *words, documents=documents, hook=hook),
+            env=self.environment(**variables),
+            input=stdin,
+            stdin=subprocess.DEVNULL if stdin is None else None,
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+
+    def engine(self, *words: str, **more: Any) -> subprocess.CompletedProcess[str]:
+        """An engine's own command."""
+        return subprocess.run(
+            words, env=self.environment(), capture_output=True, text=True, timeout=120, **more
+        )
+
+
+@contextlib.contextmanager
+def foreign_engines(
+    daemon_options: str = "", description: str = "two-gpus"
+) -> Iterator[ForeignEngines]:
+    """The engines of Debian sid in one session.
+
+    Args:
+        daemon_options: of dockerd; ``{base}`` is the directory of the tests.
+        description: of the host.
+    """
+    if os.geteuid() != 0:
+        pytest.skip("the chroot of Debian sid needs root")
+    base = Path(tempfile.mkdtemp(prefix="sampan-foreign-", dir="/tmp"))
+    base.chmod(0o755)
+    try:
+        made = ForeignEngines(base, description)
+        with _session(made, daemon_options.format(base=base)):
+            yield made
+    finally:
+        shutil.rmtree(base, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _session(made: ForeignEngines, options: str) -> Iterator[None]:
+    base = made.base
+    session = subprocess.Popen(
+        ["scripts/engines-sid", "sh", "-c", _SESSION],
+        cwd=REPOSITORY,
+        env={**os.environ, "base": str(base), "options": options},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert session.stdout is not None
+        assert session.stderr is not None
+        if session.stdout.readline().strip() != "ready":
+            pytest.skip(f"no docker of Debian sid here: {session.stderr.read().strip()}")
+        inside = Path(f"/proc/{session.pid}/task/{session.pid}/children").read_text().split()[0]
+        enter = f"nsenter --target {inside} --mount --wdns=/"
+        made.add_program(
+            "docker",
+            f'export DOCKER_HOST=unix:///run/docker.sock\nexec {enter} /usr/bin/docker "$@"',
+        )
+        podman = f"/usr/bin/podman --cgroup-manager=cgroupfs --root {base}/podman --runroot /run/foreign-podman"
+        made.add_program(
+            "podman",
+            f'export PODMAN_IGNORE_CGROUPSV1_WARNING=1\nexec {enter} --pid {podman} "$@"',
+        )
+        for engine in ("docker", "podman"):
+            done = made.engine(engine, "import", str(base / "small.tar"), IMAGE)
+            assert done.returncode == 0, done.stderr
+        yield
+        for engine in ("docker", "podman"):
+            made.engine(engine, "rm", "--force", "--all") if engine == "podman" else None
+            made.engine(engine, "rmi", "--force", IMAGE)
+    finally:
+        session.communicate(timeout=60)
