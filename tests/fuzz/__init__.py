@@ -1,0 +1,1 @@
+"""Fuzzing: targets, their corpus, and what starts the fuzzer."""
