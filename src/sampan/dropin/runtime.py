@@ -72,7 +72,7 @@ def program(home: str) -> NoReturn:
         if call.subcommand in EDITED:
             settings["hook"] = f"{home}/sampan-hook"
             settings["rootless"] = not system
-            for text in edit_bundle(call.config, settings, cache, _ask(f"{home}/{PLANNER}")):
+            for text in edit_bundle(call.config, settings, cache, ask_planner(f"{home}/{PLANNER}")):
                 _print([f"warning: {text}"])
     except (BundleError, SettingsError) as error:
         _refuse(call, Refusal("runtime", str(error)))
@@ -131,7 +131,7 @@ def edit_bundle(
         wish = read_wish(config, settings)
     except (ValueError, RecursionError, AttributeError, TypeError) as error:
         raise BundleError(f"{path} is no configuration of a container: {error}") from error
-    plan = _find_plan(wish, settings, cache, ask) if wish else {}
+    plan = find_plan(wish, settings, cache, ask) if wish else {}
     fragment = plan.get("fragment")
     if fragment:
         try:
@@ -147,12 +147,17 @@ def edit_bundle(
     return warnings
 
 
-def _find_plan(
+def find_plan(
     wish: dict[str, Any],
     settings: dict[str, Any],
     cache: str,
     ask: Callable[[dict[str, Any]], dict[str, Any]],
 ) -> dict[str, Any]:
+    """The plan for a wish: the kept one while it holds, else what ``ask`` answers.
+
+    Raises:
+        Refusal: what was asked for cannot be given.
+    """
     key = make_key(wish, settings, os.path.dirname(__file__))
     path = locate_plan(cache, key)
     plan = load_plan(path, key) if path else None
@@ -169,7 +174,9 @@ def _find_plan(
     return plan
 
 
-def _ask(planner: str) -> Callable[[dict[str, Any]], dict[str, Any]]:
+def ask_planner(planner: str) -> Callable[[dict[str, Any]], dict[str, Any]]:
+    """A function that has the program ``planner`` answer a message."""
+
     def ask(message: dict[str, Any]) -> dict[str, Any]:
         # A process of its own: it loads NVML's binding and much else that has no place here.
         from sampan.errors import SampanError

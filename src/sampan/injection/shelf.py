@@ -41,40 +41,15 @@ def shelve_files(
     # A fresh one each time: links from an earlier start of the same container are not there.
     shelf = PlannedMount("tmpfs", SHELF, SHELF_OPTIONS, "tmpfs")
     laid = [mount._replace(container_path=SHELF + mount.container_path) for mount in moved]
-    places = {mount.container_path for mount in moved}
-    libraries = []
-    links = list(request.links)
-    folders: dict[str, None] = {}
-    told = set()
-    for library in request.libraries:
-        file = f"{library.directory}/{library.file}"
-        if file not in places:
-            libraries.append(library)
-            continue
-        told.add(file)
-        folder = SHELF + library.directory
-        folders[folder] = None
-        libraries.append(library._replace(directory=folder))
-        # Programs that know a path, and those that search directories, find what they look for.
-        links += [
-            HookLink(f"{library.directory}/{name}", f"{folder}/{name}")
-            for name in library.names or (library.file,)
-        ]
-    links += [
-        HookLink(path, SHELF + path)
-        for path in (mount.container_path for mount in moved)
-        if path not in told
-    ]
+    folders = dict.fromkeys(library.directory for library in request.libraries)
     files = list(request.files)
     if folders:
         # For an ldconfig that runs in the container later.
         files.append(HookFile(LOADER_LIST, "".join(f"{folder}\n" for folder in folders)))
+    # A library's other names are links to this one, beside it, as they would be to the file.
+    links = [HookLink(one.container_path, SHELF + one.container_path) for one in moved]
     kept = [mount for mount in mounts if mount.host_path in directories]
     return Shelved(
         (shelf, *laid, *kept),
-        request._replace(
-            libraries=tuple(libraries),
-            links=tuple({link.path: link for link in links}.values()),
-            files=tuple(files),
-        ),
+        request._replace(links=(*links, *request.links), files=tuple(files)),
     )

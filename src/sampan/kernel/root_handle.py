@@ -100,6 +100,17 @@ class RootHandle:
         """
         return self._write(path, lambda parent, name: _write_link(parent, name, target))
 
+    def make_directory(self, path: str) -> int:
+        """Open a directory (O_PATH) that is made, with those above it, where it misses.
+
+        Raises:
+            OSError: as ``write_file``.
+        """
+        try:
+            return self.open(path, _DIRECTORY)
+        except FileNotFoundError:
+            return _make_directories(self.descriptor, path)
+
     def _write(self, path: str, act: Callable[[int, str], bool]) -> bool:
         try:
             return _act_in(self.descriptor, path, act)
