@@ -26,6 +26,9 @@ COMMANDS: dict[str, Command] = {
     "kill": Command("kill", "send a signal to containers", "Containers"),
     "wait": Command("wait", "wait for containers to end and print their exit codes", "Containers"),
     "rm": Command("rm", "remove ended containers", "Containers"),
+    "docker": Command(
+        "docker", "docker with GPUs in run and create, as nvidia-docker", "Containers"
+    ),
     "inspect": Command("inspect", "show all that is known of containers or images", "Containers"),
     "pull": Command("pull", "fetch an image from a registry", "Images"),
     "login": Command("login", "show credentials to a registry and keep them", "Images"),

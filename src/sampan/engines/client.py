@@ -61,13 +61,13 @@ def parse_object(text: str) -> dict[str, Any] | None:
     return said if isinstance(said, dict) else None
 
 
-def ask_image(program: str, image: str, remedy: str) -> Mapping[str, str] | None:
+def ask_image(command: Sequence[str], image: str, remedy: str) -> Mapping[str, str] | None:
     """ENV of an image; None when the engine does not have it.
 
     Raises:
         EngineUnavailableError: it does not answer.
     """
-    words = [program, "image", "inspect", "--format", "{{json .Config}}", image]
+    words = [*command, "image", "inspect", "--format", "{{json .Config}}", image]
     answer = ask_program(words, timeout_s=PATIENCE_S)
     if answer.code == 0:
         return read_environment(parse_object(answer.output) or {})
@@ -88,7 +88,7 @@ def read_environment(config: Mapping[str, Any]) -> dict[str, str]:
     return {name: value for name, _, value in pairs}
 
 
-def pull_image(program: str, image: str, platform: str) -> int:
+def pull_image(command: Sequence[str], image: str, platform: str) -> int:
     """Have the engine fetch an image; its progress goes to standard error. Return its exit code."""
-    words = [program, "pull", *(["--platform", platform] if platform else []), image]
+    words = [*command, "pull", *(["--platform", platform] if platform else []), image]
     return run_attached(words)

@@ -1,7 +1,7 @@
 """Docker, by its command line: ``docker info`` (moby, api/types/system) and ``docker image inspect``."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sampan.engines.client import ask_image, ask_json, locate_program, unavailable
@@ -19,8 +19,8 @@ class Docker:
 
     name = NAME
 
-    def __init__(self, program: str = "") -> None:
-        self.program = program or locate_program("docker", "install docker")
+    def __init__(self, command: Sequence[str] = ()) -> None:
+        self.command = tuple(command) or (locate_program("docker", "install docker"),)
 
     def look(self) -> EngineState:
         """Ask the daemon.
@@ -28,7 +28,7 @@ class Docker:
         Raises:
             EngineUnavailableError: it does not answer.
         """
-        words = [self.program, "info", "--format", "{{json .}}"]
+        words = [*self.command, "info", "--format", "{{json .}}"]
         said = ask_json(words, _REMEDY)
         version = str(said.get("ServerVersion") or "")
         if not version:
@@ -49,7 +49,7 @@ class Docker:
         Raises:
             EngineUnavailableError: the daemon does not answer.
         """
-        return ask_image(self.program, image, _REMEDY)
+        return ask_image(self.command, image, _REMEDY)
 
     def _find_elsewhere(self, system: str) -> str:
         if "Docker Desktop" in system:
@@ -57,7 +57,7 @@ class Docker:
         endpoint = os.environ.get("DOCKER_HOST", "")
         if not endpoint:
             words = ["context", "inspect", "--format", "{{.Endpoints.docker.Host}}"]
-            answer = ask_program([self.program, *words], timeout_s=_PATIENCE_S)
+            answer = ask_program([*self.command, *words], timeout_s=_PATIENCE_S)
             # Before 19.03 there were no contexts, and the daemon was this machine's.
             endpoint = answer.output.strip() if answer.code == 0 else ""
         return "" if not endpoint or endpoint.startswith(_SOCKETS) else endpoint

@@ -121,10 +121,12 @@ def check_driver(
     lease_for: str | None = None,
     find_inventory: Callable[[], Inventory] | None = None,
     named: Sequence[str] = (),
+    honour_image: bool = False,
 ) -> DriverImport:
     """As ``prepare_import`` up to the plan, which stays empty: for images whose files are not here.
 
-    ``named`` are devices of our own CDI kind that no document answers.
+    ``named`` are devices of our own CDI kind that no document answers; ``honour_image`` lets the
+    image's own variables ask for GPUs.
 
     Raises:
         SampanError: no driver, no such GPU, an unmet requirement.
@@ -135,6 +137,7 @@ def check_driver(
         user_environment=user_environment,
         privileged=privileged,
         named=named,
+        honour_image=honour_image,
     )
     if not request.driver:
         return DriverImport(request, None, (), ImportPlan())

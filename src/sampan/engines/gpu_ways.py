@@ -103,9 +103,19 @@ def _by_document(engine: str, state: EngineState, wanted: Wanted) -> Way | str:
             refusals[problem] = None
             continue
         words = [word for name in names for word in ("--device", name)]
+        if engine == "docker" and not state.rootless:
+            # docker (28.5) forgets a document's groups when it sets the container's user.
+            words += _groups(devices, names)
         return Way("CDI", f"{', '.join(names)} of {', '.join(loaded)}", (), (*words, *_silenced()))
     places = ", ".join(state.cdi_directories)
     return f"CDI: {next(iter(refusals), f'no document in {places} has the GPUs')}"
+
+
+def _groups(devices: CdiDevices, names: Sequence[str]) -> list[str]:
+    gids: dict[int, None] = {}
+    for loaded, device in (devices.found[name] for name in names):
+        gids |= dict.fromkeys((*loaded.spec.edits.additional_gids, *device.edits.additional_gids))
+    return [word for gid in gids for word in ("--group-add", str(gid))]
 
 
 def _unfit_for_documents(wanted: Wanted) -> str:

@@ -85,12 +85,12 @@ def prepare_handover(
     if spec.gpus is None and not spec.cdi_devices and not named:
         _refuse_directories(spec, None, engine_name)
         words = render_run(engine_name, spec, given, _memory_bytes(), ())
-        return Handover((engine.program, "run", *words), (), None, ())
+        return Handover((*engine.command, "run", *words), (), None, ())
     state = engine.look()
     _refuse_directories(spec, state, engine_name)
     if state.elsewhere and any(mount.kind == "bind" for mount in spec.mounts):
         warn(f"-v shows directories of {state.elsewhere}, not of this machine")
-    image = _find_image(engine, spec, given)
+    image = find_image(engine, spec.image, pull=given.pull, platform=spec.platform)
     if given.pull == "always":
         given = given._replace(pull="missing")
     return _with_gpus(engine, state, spec, given, image)
@@ -139,7 +139,7 @@ def _with_gpus(
     warnings = imported.plan.warnings + _warn_of_leases(spec, imported)
     rendered = render_run(engine.name, spec, given, _memory_bytes(), words)
     return Handover(
-        (engine.program, *engine_words, "run", *rendered), imported.leases, way, warnings
+        (*engine.command, *engine_words, "run", *rendered), imported.leases, way, warnings
     )
 
 
@@ -177,23 +177,29 @@ def _refuse_directories(spec: ContainerSpec, state: EngineState | None, engine: 
         )
 
 
-def _find_image(engine: Engine, spec: ContainerSpec, given: GivenWords) -> dict[str, str]:
-    """ENV of the image, which the engine fetches where it must."""
-    found = None if given.pull == "always" else engine.find_image_environment(spec.image)
-    if found is None and given.pull != "never":
-        code = pull_image(engine.program, spec.image, spec.platform)
+def find_image(
+    engine: Engine, image: str, *, pull: str = "missing", platform: str = ""
+) -> dict[str, str]:
+    """ENV of the image, which the engine fetches where it must.
+
+    Raises:
+        EngineUnavailableError: it is not there, or cannot be fetched.
+    """
+    found = None if pull == "always" else engine.find_image_environment(image)
+    if found is None and pull != "never":
+        code = pull_image(engine.command, image, platform)
         if code:
             raise EngineUnavailableError(
-                f"{engine.name} could not fetch {spec.image}",
+                f"{engine.name} could not fetch {image}",
                 evidence=f"{engine.name} pull ended with {code}; it says why above",
-                remedy=f"{engine.name} pull {spec.image}",
+                remedy=f"{engine.name} pull {image}",
             )
-        found = engine.find_image_environment(spec.image)
+        found = engine.find_image_environment(image)
     if found is None:
         raise EngineUnavailableError(
-            f"{engine.name} has no image {spec.image}",
+            f"{engine.name} has no image {image}",
             evidence=f"{engine.name} image inspect knows none of that name",
-            remedy=f"{engine.name} pull {spec.image}",
+            remedy=f"{engine.name} pull {image}",
         )
     return dict(found)
 

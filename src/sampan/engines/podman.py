@@ -19,8 +19,8 @@ class Podman:
 
     name = NAME
 
-    def __init__(self, program: str = "") -> None:
-        self.program = program or locate_program("podman", "sudo apt-get install podman")
+    def __init__(self) -> None:
+        self.command: tuple[str, ...] = (locate_program("podman", "sudo apt-get install podman"),)
 
     def look(self) -> EngineState:
         """Ask podman.
@@ -28,7 +28,7 @@ class Podman:
         Raises:
             EngineUnavailableError: it does not answer.
         """
-        said = ask_json([self.program, "info", "--format", "json"], _REMEDY)
+        said = ask_json([*self.command, "info", "--format", "json"], _REMEDY)
         host = said.get("host") or {}
         version = str((said.get("version") or {}).get("Version") or "")
         state = EngineState(
@@ -51,4 +51,4 @@ class Podman:
         Raises:
             EngineUnavailableError: podman does not answer.
         """
-        return ask_image(self.program, image, _REMEDY)
+        return ask_image(self.command, image, _REMEDY)

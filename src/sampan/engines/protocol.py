@@ -64,8 +64,8 @@ class Engine(Protocol):
         """As ``--engine`` has it."""
 
     @property
-    def program(self) -> str:
-        """Absolute path of its command-line program."""
+    def command(self) -> tuple[str, ...]:
+        """The program, and what stands before its subcommand."""
 
     def look(self) -> EngineState:
         """Ask the engine.
