@@ -5,6 +5,7 @@ wrong type or a field newer than the declared version refuses the document as a 
 JSON text looks like is not known here.
 """
 
+import re
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -22,6 +23,7 @@ from sampan.model.cdi import (
 )
 
 MAXIMUM_PROBLEMS = 20
+_HALVES = re.compile("[\ud800-\udfff]")
 
 
 class CdiDocumentError(SampanError):
@@ -236,7 +238,8 @@ _FORMS: dict[str, tuple[str, int, int]] = {
 
 def _fits(value: object, form: str) -> bool:
     if form == "text":
-        return isinstance(value, str) and "\0" not in value
+        # JSON can write half of a character, which no file name and no variable can hold.
+        return isinstance(value, str) and "\0" not in value and not _HALVES.search(value)
     if form == "flag":
         return isinstance(value, bool)
     _, low, high = _FORMS[form]

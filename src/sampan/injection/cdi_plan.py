@@ -5,6 +5,7 @@ the path of something that is there already takes its place, variables add up. W
 and ours would do in the container is planned here instead, from the image's facts.
 """
 
+import os
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -43,6 +44,8 @@ from sampan.model.plan import (
 
 VISIBLE = "NVIDIA_VISIBLE_DEVICES"
 DEFAULT_MODE = 0o666
+LONGEST_PATH, LONGEST_NAME = 4096, 255
+"""What the kernel takes (PATH_MAX, NAME_MAX)."""
 
 
 class HostFacts(NamedTuple):
@@ -96,7 +99,8 @@ def plan_edits(
     for link in jobs.links:
         plan.add_link(link.path, link.target)
     for file in jobs.files:
-        plan.add_file(PlannedFile(plan.place(file.path), file.text.encode(), 0o644), "hook")
+        if not plan.refuses(file.path):
+            plan.add_file(PlannedFile(plan.place(file.path), file.text.encode(), 0o644), "hook")
     _plan_loader(plan, jobs, host)
     if jobs.params and (text := forbid_device_files(host.params)):
         plan.add_file(PlannedFile(PARAMS, text.encode(), 0o444, mount=True), PARAMS)
@@ -128,7 +132,18 @@ class _Merge:
         directory, _, name = path.rstrip("/").rpartition("/")
         return f"{real_directory(self.facts, directory)}/{name}" if directory else f"/{name}"
 
+    def refuses(self, path: str) -> bool:
+        """Whether a path is none that something of ours can lie at; then it is left out, and said."""
+        names = [name for name in path.split("/") if name]
+        fits = len(path) < LONGEST_PATH and all(len(os.fsencode(n)) <= LONGEST_NAME for n in names)
+        if fits and path.startswith("/") and names and not {".", ".."} & set(names):
+            return False
+        self.warnings[f"{path[:200]!r} of {self._why} is left out: it is no plain path"] = None
+        return True
+
     def add_mount(self, mount: CdiMount) -> None:
+        if self.refuses(mount.container_path):
+            return
         path = self.place(mount.container_path)
         kind = "bind" if mount.kind in ("", "none") else mount.kind
         options = mount.options or (("rbind", "rprivate") if kind == "bind" else ())
@@ -168,6 +183,8 @@ class _Merge:
         self._say(f"group {gid}", "additionalGids")
 
     def add_link(self, path: str, target: str) -> None:
+        if self.refuses(path):
+            return
         path = self.place(path)
         if path not in self.mounts:
             self.links[path] = PlannedLink(path, target)
