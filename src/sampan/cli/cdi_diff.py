@@ -5,7 +5,7 @@ import os
 
 from sampan.cli.cdi_options import (
     add_generate_options,
-    apply_environment,
+    complete_options,
     document_options,
     find_inventory,
 )
@@ -23,7 +23,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def main(arguments: argparse.Namespace) -> int:
     """Print what only the file says (-) and what only the host says (+)."""
-    apply_environment(arguments, os.environ)
+    complete_options(arguments, os.environ)
     old = load_spec(arguments.file)
     options = document_options(arguments)
     vendor, _, class_name = old.kind.partition("/")

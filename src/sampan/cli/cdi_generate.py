@@ -5,8 +5,8 @@ import os
 
 from sampan.cli.cdi_options import (
     add_generate_options,
-    apply_environment,
     choose_format,
+    complete_options,
     document_options,
     find_inventory,
 )
@@ -19,7 +19,7 @@ from sampan.errors import UsageError
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
-    parser.add_argument("--output", default="", metavar="FILE", help="default: standard output")
+    parser.add_argument("--output", metavar="FILE", help="default: standard output")
     add_flag(
         parser.add_argument,
         "--capability-classes",
@@ -30,7 +30,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def main(arguments: argparse.Namespace) -> int:
     """Print or write the document."""
-    apply_environment(arguments, os.environ)
+    complete_options(arguments, os.environ)
     options = document_options(arguments)
     if arguments.capability_classes and not arguments.output:
         raise UsageError(

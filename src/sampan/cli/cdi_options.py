@@ -19,75 +19,99 @@ OTHER_FEATURES = (
     "enable-coherent-annotations", "enable-explicit-driver-libraries",
 )  # fmt: skip
 """Feature flags of nvidia-ctk that change nothing here."""
-FIXED_VARIABLES: dict[str, str] = {
+PREFIX = "NVIDIA_CTK_CDI_GENERATE_"
+OTHER_VARIABLES: dict[str, str] = {
     "output": "NVIDIA_CTK_CDI_OUTPUT_FILE_PATH",
     "driver_root": "NVIDIA_CTK_DRIVER_ROOT",
     "dev_root": "NVIDIA_CTK_DEV_ROOT",
+    "format": f"{PREFIX}OUTPUT_FORMAT",
+    "nvidia_cdi_hook_path": "NVIDIA_CTK_CDI_HOOK_PATH",
+    "class_name": f"{PREFIX}CLASS",
+    "csv_ignore": f"{PREFIX}CSV_IGNORE_PATTERNS",
+    "disable_hook": f"{PREFIX}DISABLED_HOOKS",
+    "enable_hook": f"{PREFIX}ENABLED_HOOKS",
 }
+"""nvidia-ctk's variables that are not called as their options, or their plural (its generate.go)."""
+DEFAULTS: dict[str, str] = {"mode": "auto", "driver_root": "/", "capabilities": "all"}
+"""Of options that neither the command line nor a variable names; else the empty text."""
 
 
 def add_generate_options(parser: argparse.ArgumentParser) -> None:
     """Add what says how a document is made; ``document_options`` reads it."""
     add = parser.add_argument
-    add("--format", choices=("yaml", "json"), help="default: the output's extension, else yaml")
-    add("--mode", "--discovery-mode", choices=MODES, default="auto", help="default: by platform")
+    add("--format", type=str.lower, choices=("yaml", "json"),
+        help="default: the output's extension, else yaml")  # fmt: skip
+    add(
+        "--mode",
+        "--discovery-mode",
+        type=str.lower,
+        choices=MODES,
+        help="default: auto, by platform",
+    )
     _add_list(add, "--device-name-strategy", "NAME", f"{', '.join(STRATEGIES)}; may be repeated")
     _add_list(add, "--device-id", "ID", "only this GPU or MIG device (0, 0:1, a UUID), or none",
-              "--device")  # fmt: skip
+              "--device-ids", "--device", "--devices")  # fmt: skip
     add_flag(add, "--no-all-device", help="no device `all`")
-    add("--driver-root", default="/", metavar="DIR", help="stands for / of the driver's system")
-    add("--dev-root", default="", metavar="DIR", help="holds dev; default: driver root, else /")
+    add("--driver-root", metavar="DIR", help="stands for / of the driver's system")
+    add("--dev-root", metavar="DIR", help="holds dev; default: driver root, else /")
     _add_list(add, "--library-search-path", "DIR", "look for libraries here first")
     _add_list(add, "--config-search-path", "DIR", "look for configuration files here too")
-    add("--vendor", default="", help="default: nvidia.com")
-    add("--class", dest="class_name", default="", help="default: gpu, or the mode's")
-    add("--capabilities", default="all", metavar="LIST",
+    add("--vendor", "--cdi-vendor", help="default: nvidia.com")
+    add("--class", "--cdi-class", dest="class_name", help="default: gpu, or the mode's")
+    add("--capabilities", metavar="LIST",
         help=f"import only what these ask for: all, {', '.join(CAPABILITIES)}")  # fmt: skip
-    add("--spec-version", default="", metavar="V", help="default: the lowest that fits")
+    add("--spec-version", metavar="V", help="default: the lowest that fits")
     add_flag(add, "--no-additional-gids", help="leave out groups of nodes, which need 0.7.0")
     add("--hook-path", metavar="FILE", help="sampan-hook on the host; empty = no hook;"
         " default: the installed one")  # fmt: skip
-    add("--nvidia-cdi-hook-path", "--nvidia-ctk-path", default="", metavar="FILE",
-        help="use NVIDIA's hook program instead")  # fmt: skip
-    add(
-        "--ldconfig-path", default="", metavar="FILE", help="the host's ldconfig, for NVIDIA's hook"
-    )
-    _add_list(add, "--disable-hook", "NAME", "leave out a job of hooks, or all")
-    _add_list(add, "--enable-hook", "NAME", "have a job although --disable-hook names it")
-    _add_list(add, "--feature-flag", "NAME", f"of nvidia-ctk; {NO_GIDS} has an effect")
+    add("--nvidia-cdi-hook-path", "--nvidia-ctk-path", metavar="FILE",
+        help="use NVIDIA's hook program instead; a name alone is looked up on PATH")  # fmt: skip
+    add("--ldconfig-path", metavar="FILE", help="the host's ldconfig, for NVIDIA's hook")
+    _add_list(add, "--disable-hook", "NAME", "leave out a job of hooks, or all", "--disable-hooks")
+    _add_list(add, "--enable-hook", "NAME", "have a job although --disable-hook names it",
+              "--enable-hooks")  # fmt: skip
+    _add_list(add, "--feature-flag", "NAME", f"of nvidia-ctk; {NO_GIDS} has an effect",
+              "--feature-flags")  # fmt: skip
     _add_list(add, "--csv.file", "FILE", "Tegra's list, instead of the usual ones", dest="csv_file")
     _add_list(add, "--csv.ignore-pattern", "GLOB", "leave out paths of Tegra's lists",
               dest="csv_ignore")  # fmt: skip
 
 
-def apply_environment(arguments: argparse.Namespace, environment: Mapping[str, str]) -> None:
-    """Give options that were not written the values of nvidia-ctk's variables.
+def complete_options(arguments: argparse.Namespace, environment: Mapping[str, str]) -> None:
+    """Give options that were not written the values of nvidia-ctk's variables, else their defaults.
+
+    Lists may have commas, as nvidia-ctk's.
 
     Raises:
         UsageError: a variable's value is none of its option's.
     """
     for name, value in vars(arguments).items():
-        if value not in (None, "", [], False) and (name, value) not in _DEFAULTS:
+        if isinstance(value, list):
+            setattr(arguments, name, [word for text in value for word in text.split(",") if word])
+        if value not in (None, [], False):
             continue
-        stem = f"NVIDIA_CTK_CDI_GENERATE_{name.upper()}"
-        words = [stem, f"{stem}S", f"{stem.removesuffix('Y')}IES"]
-        words += [FIXED_VARIABLES[name]] if name in FIXED_VARIABLES else []
-        said = next((environment[word] for word in words if environment.get(word)), "")
-        if not said:
-            continue
+        variable, said = _read_variable(name, environment)
         if isinstance(value, list):
             setattr(arguments, name, [word for word in said.split(",") if word])
         elif isinstance(value, bool):
             setattr(arguments, name, said.lower() in ("1", "t", "true"))
-        elif (name == "mode" and said not in MODES) or (
-            name == "format" and said not in ("yaml", "json")
-        ):
-            raise UsageError(f"{words[0]} is {said!r}", remedy=f"unset {words[0]}")
-        else:
-            setattr(arguments, name, said)
+        elif name in ("mode", "format") and said:
+            choices = MODES if name == "mode" else ("yaml", "json")
+            if said.lower() not in choices:
+                raise UsageError(
+                    f"{variable} is {said!r}", remedy=f"choose from: {', '.join(choices)}"
+                )
+            setattr(arguments, name, said.lower())
+        elif said or name != "hook_path":
+            setattr(arguments, name, said or DEFAULTS.get(name, ""))
 
 
-_DEFAULTS = (("mode", "auto"), ("driver_root", "/"), ("capabilities", "all"))
+def _read_variable(name: str, environment: Mapping[str, str]) -> tuple[str, str]:
+    stem = f"{PREFIX}{name.upper()}"
+    words = [stem, f"{stem}S", f"{stem.removesuffix('Y')}IES"]
+    if name in OTHER_VARIABLES:
+        words.insert(0, OTHER_VARIABLES[name])
+    return next(((word, environment[word]) for word in words if environment.get(word)), (stem, ""))
 
 
 def document_options(arguments: argparse.Namespace) -> CdiOptions:
@@ -98,7 +122,7 @@ def document_options(arguments: argparse.Namespace) -> CdiOptions:
     """
     strategies = arguments.device_name_strategy or ["index", "uuid"]
     _require(strategies, STRATEGIES, "device name strategy")
-    features = [word for text in arguments.feature_flag for word in text.split(",") if word]
+    features = arguments.feature_flag
     _require(features, (NO_GIDS, *OTHER_FEATURES), "feature flag")
     for feature in features:
         if feature != NO_GIDS:
@@ -167,7 +191,7 @@ def look_at_host(arguments: argparse.Namespace) -> Inventory:
 
 
 def choose_format(arguments: argparse.Namespace) -> bool:
-    """Whether JSON is to be written."""
+    """Whether JSON is to be written; the option counts more than the output's extension."""
     if arguments.format:
         return bool(arguments.format == "json")
     return bool(arguments.output.endswith(".json"))
@@ -190,15 +214,12 @@ def _ignore(inventory: Inventory, patterns: Sequence[str]) -> Inventory:
 
 
 def _choose_hook(arguments: argparse.Namespace) -> HookChoice:
-    disabled = choose_jobs(
-        [word for text in arguments.disable_hook for word in text.split(",")],
-        [word for text in arguments.enable_hook for word in text.split(",")],
-    )
+    disabled = choose_jobs(arguments.disable_hook, arguments.enable_hook)
     for word in arguments.enable_hook:
         if word in WITHOUT_EFFECT:
             print_warning(f"the hook {word} of nvidia-ctk has no effect here")
     if arguments.nvidia_cdi_hook_path:
-        program, nvidia = arguments.nvidia_cdi_hook_path, True
+        program, nvidia = _find_program(arguments.nvidia_cdi_hook_path), True
     elif arguments.hook_path is not None:
         program, nvidia = arguments.hook_path, False
     else:
@@ -208,6 +229,20 @@ def _choose_hook(arguments: argparse.Namespace) -> HookChoice:
     if program and not program.startswith("/"):
         raise UsageError(f"the hook {program} is no absolute path", remedy="write the whole path")
     return HookChoice(program, nvidia, disabled, arguments.ldconfig_path)
+
+
+def _find_program(path: str) -> str:
+    if "/" in path:
+        return path
+    from sampan.kernel.programs import find_executable
+
+    found = find_executable(path)
+    if not found:
+        raise UsageError(
+            f"the hook {path} is nowhere on PATH",
+            remedy="write the whole path that it has on the host: /usr/bin/nvidia-cdi-hook",
+        )
+    return found
 
 
 def _add_list(

@@ -5,8 +5,8 @@ import os
 
 from sampan.cli.cdi_options import (
     add_generate_options,
-    apply_environment,
     choose_format,
+    complete_options,
     document_options,
     look_at_host,
 )
@@ -24,9 +24,7 @@ DEFAULT_OUTPUT = "/var/run/cdi/nvidia.yaml"
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
-    parser.add_argument(
-        "--output", default="", metavar="FILE", help=f"the file; default: {DEFAULT_OUTPUT}"
-    )
+    parser.add_argument("--output", metavar="FILE", help=f"the file; default: {DEFAULT_OUTPUT}")
     add_generate_options(parser)
     parser.epilog = (
         "Exit code 0: the file is up to date, was written, or was removed because no kernel module"
@@ -39,7 +37,7 @@ def main(arguments: argparse.Namespace) -> int:
     """Compare, then write or remove; one line says what was done."""
     from sampan.driver.absence import require_driver
 
-    apply_environment(arguments, os.environ)
+    complete_options(arguments, os.environ)
     path = arguments.output = arguments.output or DEFAULT_OUTPUT
     options = document_options(arguments)
     inventory = look_at_host(arguments)

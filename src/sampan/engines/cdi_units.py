@@ -112,7 +112,7 @@ StartLimitBurst=15
 [Service]
 Type=oneshot
 ExecStart={command}
-# Options as variables, e.g. NVIDIA_CTK_CDI_GENERATE_DEVICE_NAME_STRATEGY=type-index
+# Options as variables, e.g. NVIDIA_CTK_CDI_GENERATE_DEVICE_NAME_STRATEGIES=type-index
 EnvironmentFile=-{VARIABLES}
 Environment=XDG_CACHE_HOME=/var/cache
 CacheDirectory=sampan

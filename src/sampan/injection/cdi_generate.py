@@ -27,6 +27,7 @@ from sampan.model.plan import ImportPlan
 from sampan.model.request import Request
 
 PLATFORM_MODES: dict[str, str] = {"discrete": "nvml", "wsl": "wsl", "tegra": "csv", "none": "nvml"}
+PLATFORMS: dict[str, str] = {"csv": "a Tegra board", "wsl": "the Windows Subsystem for Linux"}
 EXTRA_MODES: tuple[str, ...] = ("gdrcopy", "gds", "imex", "mofed", "nvswitch")
 MODES: tuple[str, ...] = (
     "auto",
@@ -38,6 +39,15 @@ MODES: tuple[str, ...] = (
     "nvswitch",
     "wsl",
 )
+LOADING: dict[str, str] = {
+    "gdrcopy": "sudo modprobe gdrdrv",
+    "gds": "sudo modprobe nvidia-fs",
+    "imex": "echo options nvidia NVreg_CreateImexChannel0=1 | sudo tee /etc/modprobe.d/imex.conf"
+    "    and reload the nvidia module",
+    "mofed": "sudo modprobe -a ib_uverbs rdma_cm",
+    "nvswitch": "sudo systemctl status nvidia-fabricmanager    if the machine has NVSwitches",
+}
+"""What makes the nodes of a mode appear."""
 CLASSES: dict[str, str] = {"imex": "imex-channel"}
 """Class of a mode where it is not the mode's own name; all modes with GPUs have ``gpu``."""
 MANAGEMENT_CAPABILITIES = ("compute", "ngx", "utility", "video")
@@ -101,6 +111,12 @@ def generate_spec(inventory: Inventory, options: CdiOptions) -> GeneratedSpec:
     """
     mode = PLATFORM_MODES[inventory.platform] if options.mode == "auto" else options.mode
     notes: tuple[str, ...] = ()
+    if mode in ("csv", "wsl") and mode != PLATFORM_MODES[inventory.platform]:
+        raise CdiNothingError(
+            f"mode {mode} describes {PLATFORMS[mode]}, and this host is none",
+            evidence=f"its driver is of the kind {inventory.platform}",
+            remedy="leave out --mode: it follows the host",
+        )
     if mode in EXTRA_MODES:
         edits, devices = CdiEdits(), _extra_devices(inventory, mode, options)
     elif mode == "management":
@@ -194,7 +210,7 @@ def _extra_devices(inventory: Inventory, mode: str, options: CdiOptions) -> tupl
         raise CdiNothingError(
             f"there is no {mode} device on this host",
             evidence="none of its nodes exists",
-            remedy="load its kernel module (nvidia-fs, gdrdrv, ib_uverbs, nvidia-caps-imex-channels)",
+            remedy=LOADING[mode],
         )
     facts = neutral_facts(inventory)
     builder = PlanBuilder(facts)

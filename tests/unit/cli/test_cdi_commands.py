@@ -109,6 +109,66 @@ def test_nvidia_ctks_variables_stand_for_options_that_are_not_written(
 
 @pytest.mark.usefixtures("host")
 @pytest.mark.parametrize(
+    ("variable", "value", "option"),
+    [
+        ("NVIDIA_CTK_CDI_GENERATE_DISABLED_HOOKS", "enable-cuda-compat,update-ldcache",
+         ["--disable-hook", "enable-cuda-compat", "--disable-hook", "update-ldcache"]),
+        ("NVIDIA_CTK_CDI_GENERATE_CLASS", "card", ["--class", "card"]),
+        ("NVIDIA_CTK_CDI_GENERATE_OUTPUT_FORMAT", "JSON", ["--format", "json"]),
+        ("NVIDIA_CTK_CDI_HOOK_PATH", "/opt/nvidia-cdi-hook",
+         ["--nvidia-cdi-hook-path", "/opt/nvidia-cdi-hook"]),
+        ("NVIDIA_CTK_CDI_GENERATE_DEVICE_IDS", "none", ["--device-ids", "none"]),
+        ("NVIDIA_CTK_CDI_GENERATE_DEVICE_NAME_STRATEGIES", "uuid,type-index",
+         ["--device-name-strategy", "uuid,type-index"]),
+    ],
+)  # fmt: skip
+def test_a_variable_of_nvidia_ctk_says_the_same_as_its_option(
+    variable: str,
+    value: str,
+    option: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    lead = ["cdi", "generate", "--hook-path", "/opt/sampan-hook"]
+    if variable == "NVIDIA_CTK_CDI_HOOK_PATH":
+        lead = lead[:2]
+    assert main(lead) == 0
+    plain = capsys.readouterr().out
+    assert main([*lead, *option]) == 0
+    said = capsys.readouterr().out
+    monkeypatch.setenv(variable, value)
+    assert main(lead) == 0
+    assert capsys.readouterr().out == said != plain
+
+
+def test_an_option_that_was_written_counts_more_than_its_variable(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("NVIDIA_CTK_DRIVER_ROOT", "/nowhere")
+    assert main(["cdi", "generate"]) == 125
+    assert "--driver-root /nowhere is no directory" in capsys.readouterr().err
+    assert main(["cdi", "generate", "--driver-root", "/", "--dev-root", "/nothing"]) == 125
+    assert "--dev-root /nothing is no directory" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("host")
+def test_the_hooks_program_may_be_a_name_on_the_path(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    program = tmp_path / "nvidia-ctk"
+    program.write_text("#!/bin/sh\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert main(["cdi", "generate", "--nvidia-ctk-path", "nvidia-ctk"]) == 0
+    hooks = yaml.safe_load(capsys.readouterr().out)["containerEdits"]["hooks"]
+    assert hooks[0]["path"] == str(program)
+    assert hooks[0]["args"][:2] == ["nvidia-ctk", "hook"]
+    assert main(["cdi", "generate", "--nvidia-cdi-hook-path", "nvidia-hook-of-nobody"]) == 125
+    assert "nowhere on PATH" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("host")
+@pytest.mark.parametrize(
     ("words", "said"),
     [
         (["--device-name-strategy", "x"], "device name strategy 'x'"),
@@ -119,7 +179,9 @@ def test_nvidia_ctks_variables_stand_for_options_that_are_not_written(
         (["--capability-classes"], "needs --output"),
         (["--vendor", "1x"], "vendor '1x'"),
         (["--device-id", "7"], "no device 7"),
-        (["--mode", "gds"], "no gds device"),
+        (["--mode", "gds"], "sudo modprobe nvidia-fs"),
+        (["--mode", "wsl"], "Windows Subsystem for Linux, and this host is none"),
+        (["--mode", "CSV"], "a Tegra board, and this host is none"),
     ],
 )
 def test_a_word_that_means_nothing_is_refused(
