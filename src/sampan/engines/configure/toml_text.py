@@ -40,14 +40,16 @@ class TomlText:
             ConfigurationSyntaxError: something on the way is no table.
         """
         import tomlkit
-        from tomlkit.items import Item
+        from tomlkit.items import InlineTable, Item, Table
 
         document = tomlkit.parse(self._text)
         table: Any = document
         for position, name in enumerate(key[:-1]):
             if name not in table:
                 # Only the innermost table gets a headline.
-                table[name] = tomlkit.table(is_super_table=bool(key[position + 1 : -1]))
+                further = bool(key[position + 1 : -1])
+                inline = isinstance(table, InlineTable)
+                table[name] = tomlkit.inline_table() if inline else tomlkit.table(further)
             table = table[name]
             if not isinstance(table, MutableMapping):
                 raise ConfigurationSyntaxError(
@@ -60,9 +62,10 @@ class TomlText:
         else:
             indent = _indent(table)
             table[key[-1]] = value
-            item = table[key[-1]]
-            if old is None and indent and isinstance(item, Item):
-                item.trivia.indent = indent
+            if old is None and indent and isinstance(table, Table):
+                item = table.value.item(key[-1])
+                if isinstance(item, Item):
+                    item.trivia.indent = indent
         self._take(document.as_string(), _rooted(tomllib.loads(self._text), key, value))
 
     def delete(self, key: Key) -> None:
