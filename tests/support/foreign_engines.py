@@ -6,9 +6,11 @@ session and become the real ones.
 """
 
 import contextlib
+import json
 import os
 import pickle
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -20,6 +22,7 @@ import pytest
 
 from sampan.model.inventory import Inventory
 from support.cdi_host import CdiHost
+from support.engine_host import wait_until
 from support.small_root import SmallRoot
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -29,7 +32,7 @@ set -e
 mkdir -p /etc/cdi
 mount --bind "$base/cdi" /etc/cdi
 dockerd --iptables=false --ip6tables=false --bridge=none --data-root "$base/docker-data" \
-  --pidfile /run/foreign.pid -H unix:///run/docker.sock $options >"$base/dockerd.log" 2>&1 &
+  --pidfile /run/foreign.pid --config-file "$base/daemon.json" -H unix:///run/docker.sock $options >"$base/dockerd.log" 2>&1 &
 daemon=$!
 until docker info >/dev/null 2>&1; do
   kill -0 $daemon 2>/dev/null || { tail -n 5 "$base/dockerd.log" >&2; exit 77; }
@@ -51,8 +54,9 @@ import sampan.engines.podman, sampan.engines.gpu_ways, sampan.engines.cdi
 if sys.argv[2]:
     # The directories of podman in the session are not those of this machine.
     sampan.engines.podman.SPEC_DIRECTORIES = (sys.argv[2],)
-if sys.argv[3]:
-    sampan.engines.gpu_ways.locate_hook = lambda: sys.argv[3]
+hook = sys.argv[3]
+if hook:
+    sampan.engines.gpu_ways.locate_hook = lambda: hook
 from sampan.cli.main import program
 sys.argv[1:] = sys.argv[4:]
 program()
@@ -67,6 +71,7 @@ class ForeignEngines:
         self.cdi = CdiHost(base, description)
         self.inventory: Inventory = self.cdi.host.take(nvml=True)
         (base / "inventory").write_bytes(pickle.dumps(self.inventory))
+        self.daemon = 0
         self.programs = base / "bin"
         self.programs.mkdir()
         self.home = base / "home"
@@ -84,10 +89,36 @@ class ForeignEngines:
         path.write_text(f"#!/bin/sh\n{text}\n")
         path.chmod(0o755)
 
-    def command(self, engine: str, *words: str, documents: str = "", hook: str = "") -> list[str]:
-        """``sampan run --engine ENGINE WORDS``."""
-        program = [sys.executable, "-c", PROGRAM, str(self.base / "inventory"), documents, hook]
-        return [*program, "run", "--engine", engine, *words]
+    def sampan(
+        self, *words: str, documents: str = "", hook: str = "", host: str = "inventory"
+    ) -> list[str]:
+        """``sampan WORDS`` on a described host.
+
+        Args:
+            words: the command line.
+            documents: podman's only CDI directory; empty = the usual ones.
+            hook: an installed sampan-hook; empty = as on this machine.
+            host: file name of a pickled inventory, see ``add_host``.
+        """
+        return [sys.executable, "-c", PROGRAM, str(self.base / host), documents, hook, *words]
+
+    def add_host(self, name: str, inventory: Inventory) -> str:
+        """Another described host, to be given to ``run``."""
+        (self.base / name).write_bytes(pickle.dumps(inventory))
+        return name
+
+    def reload_runtimes(self, runtimes: dict[str, str]) -> None:
+        """Have docker's daemon know these runtimes beside its own."""
+        known = {name: {"path": path} for name, path in runtimes.items()}
+        (self.base / "daemon.json").write_text(json.dumps({"runtimes": known}))
+        os.kill(self.daemon, signal.SIGHUP)
+        wanted = {"runc", "io.containerd.runc.v2", *runtimes}
+
+        def is_known() -> bool:
+            said = self.engine("docker", "info", "--format", "{{json .Runtimes}}").stdout
+            return set(json.loads(said)) == wanted
+
+        wait_until(is_known, what="the daemon to know its runtimes")
 
     def environment(self, **more: str) -> dict[str, str]:
         return {
@@ -101,12 +132,12 @@ class ForeignEngines:
 
     def run(
         self, engine: str, *words: str, stdin: str | None = None, documents: str = "", hook: str = "",
-        network: bool = False, **variables: str,
+        host: str = "inventory", **variables: str,
     ) -> subprocess.CompletedProcess[str]:  # fmt: skip
-        """Run it to its end; without a network, for these engines have no bridge here."""
-        words = words if network else ("--network", "none", *words)
+        """``sampan run --engine ENGINE WORDS`` to its end; no network, for there is no bridge here."""
+        line = ("run", "--engine", engine, "--network", "none", *words)
         return subprocess.run(
-            self.command(engine, *words, documents=documents, hook=hook),
+            self.sampan(*line, documents=documents, hook=hook, host=host),
             env=self.environment(**variables),
             input=stdin,
             stdin=subprocess.DEVNULL if stdin is None else None,
@@ -147,6 +178,7 @@ def foreign_engines(
 @contextlib.contextmanager
 def _session(made: ForeignEngines, options: str) -> Iterator[None]:
     base = made.base
+    (base / "daemon.json").write_text("{}")
     session = subprocess.Popen(
         ["scripts/engines-sid", "sh", "-c", _SESSION],
         cwd=REPOSITORY,
@@ -163,6 +195,10 @@ def _session(made: ForeignEngines, options: str) -> Iterator[None]:
             pytest.skip(f"no docker of Debian sid here: {session.stderr.read().strip()}")
         inside = Path(f"/proc/{session.pid}/task/{session.pid}/children").read_text().split()[0]
         enter = f"nsenter --target {inside} --mount --wdns=/"
+        below = Path(f"/proc/{inside}/task/{inside}/children").read_text().split()
+        made.daemon = next(
+            int(pid) for pid in below if "dockerd" in Path(f"/proc/{pid}/comm").read_text()
+        )
         made.add_program(
             "docker",
             f'export DOCKER_HOST=unix:///run/docker.sock\nexec {enter} /usr/bin/docker "$@"',
@@ -176,8 +212,6 @@ def _session(made: ForeignEngines, options: str) -> Iterator[None]:
             done = made.engine(engine, "import", str(base / "small.tar"), IMAGE)
             assert done.returncode == 0, done.stderr
         yield
-        for engine in ("docker", "podman"):
-            made.engine(engine, "rm", "--force", "--all") if engine == "podman" else None
-            made.engine(engine, "rmi", "--force", IMAGE)
+        made.engine("podman", "rm", "--force", "--all", "--time", "0")
     finally:
         session.communicate(timeout=60)
