@@ -43,7 +43,7 @@ def plan(wishes: Wishes, machine: Machine) -> EnginePlan:
     if wishes.cdi:
         notes.append(
             "apptainer --device needs no setting, but a document without hooks:"
-            " sampan cdi generate --disable-hook all --output /etc/cdi/nvidia.yaml"
+            " sampan cdi generate --hook-path '' --output /etc/cdi/nvidia.yaml"
         )
     files = [FilePlan(listed, "lines", edits, must_exist=True)] if edits else []
     if wishes.set_as_default:
