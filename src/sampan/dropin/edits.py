@@ -140,13 +140,11 @@ def _set_variables(process: dict[str, Any], words: list[str]) -> dict[str, list[
 
 def _restore_variables(process: dict[str, Any], changed: dict[str, list[Any]]) -> None:
     words = process.get("env") or []
-    for name, (before, given) in changed.items():
+    for before, given in changed.values():
+        # Otherwise somebody has changed it since.
         if given in words:
             place = words.index(given)
             words = [one for one in words if one != given]
             words[place:place] = before
-            continue
-        # Somebody has changed it since.
-        words += [one for one in before if not any(w.partition("=")[0] == name for w in words)]
     if words:
         process["env"] = words

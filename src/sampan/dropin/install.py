@@ -100,7 +100,7 @@ def install(prefix: str = PREFIX, *, names: str = "all", force: bool = False) ->
                 call=stub.call.format(home=str(home)),
             )
             write_atomic(home / name, text.encode(), 0o755)
-        install_hook(str(home))
+        _use_interpreter(Path(install_hook(str(home))), interpreter)
         backups = dict(before.backups) if before else {}
         made = Installed(str(home), {**(before.names if before else {}), **links}, backups)
         for path in taken:
@@ -181,6 +181,12 @@ def _choose_system_interpreter() -> str:
     if version.isdecimal() and (3, int(version)) >= OLDEST and not who_may_change(plain):
         return plain
     return choose_interpreter(interpreters())
+
+
+def _use_interpreter(stub: Path, interpreter: str) -> None:
+    """Have a stub name the interpreter that all others here name."""
+    _, _, rest = stub.read_text().partition("\n")
+    write_atomic(stub, f"#!{interpreter} -BIS\n{rest}".encode(), 0o755)
 
 
 def _install_library(home: Path, interpreter: str) -> Path:
