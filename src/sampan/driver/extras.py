@@ -35,10 +35,14 @@ def find_extras(view: DeviceView, root: Root, minors: Mapping[str, int]) -> tupl
             "mofed",
             view.find_in(INFINIBAND, ("uverbs",)) + view.find((f"{INFINIBAND}/rdma_cm",)),
         ),
-        "nvswitch": _find_nvswitch(view, minors),
+        "nvswitch": _find_nvswitch(view),
     }
     if found["gds"].nodes:
         found["gds"] = found["gds"]._replace(files=_find_files(root, GDS_FILES))
+    fabric = found["nvswitch"].nodes and find_capability(view, *_FABRIC_MANAGEMENT, minors)
+    if fabric and fabric.node is not None:
+        nodes = (*view.find(("/dev/nvidia-nvlink",)), fabric.node)
+        found["fabric-mgmt"] = Extra("fabric-mgmt", nodes, access_files=(fabric.file,))
     for kind, (file, name) in _CAPABILITY_FILES.items():
         capability = find_capability(view, file, name, minors)
         if capability is not None and capability.node is not None:
@@ -46,21 +50,14 @@ def find_extras(view: DeviceView, root: Root, minors: Mapping[str, int]) -> tupl
     return tuple(found[kind] for kind in EXTRA_KINDS if kind in found and found[kind].nodes)
 
 
-def _find_nvswitch(view: DeviceView, minors: Mapping[str, int]) -> Extra:
-    """The switches, the NVLink driver's node, and the fabric manager's capability."""
-    nodes = view.find(("/dev/nvidia-nvswitchctl",))
-    nodes += tuple(
-        node
-        for node in view.find_in("/dev", ("nvidia-nvswitch",))
-        if node.path != "/dev/nvidia-nvswitchctl"
+def _find_nvswitch(view: DeviceView) -> Extra:
+    """The switches alone: configuring the fabric is another right (``fabric-mgmt``)."""
+    control = view.find(("/dev/nvidia-nvswitchctl",))
+    switches = view.find_in("/dev", ("nvidia-nvswitch",))
+    return Extra(
+        "nvswitch",
+        control + tuple(node for node in switches if node.path != "/dev/nvidia-nvswitchctl"),
     )
-    if not nodes:
-        return Extra("nvswitch")
-    nodes += view.find(("/dev/nvidia-nvlink",))
-    capability = find_capability(view, *_FABRIC_MANAGEMENT, minors)
-    if capability is None or capability.node is None:
-        return Extra("nvswitch", nodes)
-    return Extra("nvswitch", (*nodes, capability.node), access_files=(capability.file,))
 
 
 def _find_files(root: Root, paths: tuple[str, ...]) -> tuple[DriverFile, ...]:

@@ -61,8 +61,15 @@ def list_devices(
     return tuple(devices)
 
 
-def select_devices(devices: Sequence[NamedDevice], wanted: Sequence[str]) -> list[NamedDevice]:
+def select_devices(
+    devices: Sequence[NamedDevice], wanted: Sequence[str], gpus: Sequence[Gpu]
+) -> list[NamedDevice]:
     """Those that the words mean: an index, ``GPU:MIG``, a UUID, a PCI bus id, ``all``, ``none``.
+
+    Args:
+        devices: from ``list_devices``.
+        wanted: the words.
+        gpus: of the inventory; a word may mean one in MIG mode.
 
     Raises:
         CdiSelectionError: a word means none of them.
@@ -79,6 +86,9 @@ def select_devices(devices: Sequence[NamedDevice], wanted: Sequence[str]) -> lis
             if word.lower() in {known.lower() for known in (*device.words, *device.names) if known}
         ]
         if not found:
+            for gpu in gpus:
+                if gpu.mig_enabled and word.lower() in (str(gpu.nvml_index), gpu.uuid.lower()):
+                    raise _refuse_whole(gpu, word)
             there = ", ".join(device.words[0] for device in devices)
             raise CdiSelectionError(
                 f"no device {word} on this host",
@@ -87,6 +97,16 @@ def select_devices(devices: Sequence[NamedDevice], wanted: Sequence[str]) -> lis
             )
         chosen += [device for device in found if device not in chosen]
     return chosen
+
+
+def _refuse_whole(gpu: Gpu, word: str) -> CdiSelectionError:
+    parts = [f"{gpu.nvml_index}:{part.position}" for part in gpu.mig_devices]
+    make = f"sudo nvidia-smi mig -i {gpu.nvml_index} -lgip    lists what can be made of it"
+    return CdiSelectionError(
+        f"GPU {word} is in MIG mode, and engines get its MIG devices instead",
+        evidence=f"it has {', '.join(parts)}" if parts else "it has no MIG devices",
+        remedy=f"--device-id {','.join(parts)}" if parts else make,
+    )
 
 
 def nodes_edits(

@@ -51,6 +51,7 @@ LOADING: dict[str, str] = {
 CLASSES: dict[str, str] = {"imex": "imex-channel"}
 """Class of a mode where it is not the mode's own name; all modes with GPUs have ``gpu``."""
 MANAGEMENT_CAPABILITIES = ("compute", "ngx", "utility", "video")
+MANAGEMENT_EXTRAS = ("fabric-imex-mgmt", "fabric-mgmt", "imex", "mig-config", "mig-monitor")
 UNTOUCHED_ENVIRONMENT = ("NVIDIA_VISIBLE_DEVICES", "NVIDIA_DRIVER_CAPABILITIES")
 
 
@@ -165,7 +166,7 @@ def _gpus(
         whole = nodes_edits(facts, control)
         return base, tuple(CdiDevice(name, whole) for name in names), notes
     base = merge_edits([base, nodes_edits(facts, control)])
-    chosen = select_devices(listed, options.devices)
+    chosen = select_devices(listed, options.devices, inventory.gpus)
     devices = [
         CdiDevice(name, nodes_edits(facts, device.nodes, device.links))
         for device in chosen
@@ -193,8 +194,9 @@ def _management(
         nodes += [node for node in gpu.nodes if not node.path.startswith("/dev/dri/")]
         nodes += [node for part in gpu.mig_devices for node in part.nodes]
     for extra in inventory.extras:
-        if extra.kind in ("imex", "mig-config", "mig-monitor"):
-            nodes += extra.nodes
+        if extra.kind in MANAGEMENT_EXTRAS:
+            # The nodes of NVLink and its switches are the fabric manager's, as with nvidia-ctk.
+            nodes += [node for node in extra.nodes if node.path != "/dev/nvidia-nvlink"]
     edits = CdiEdits(
         env=_environment(plan),
         mounts=mounts_of_any_image(plan, rest.mounts, inventory, facts, options.hook),

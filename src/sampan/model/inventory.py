@@ -130,12 +130,13 @@ class Gpu(NamedTuple):
 
 
 EXTRA_KINDS: tuple[str, ...] = (
-    "fabric-imex-mgmt", "gdrcopy", "gds", "imex", "jetpack", "mig-config", "mig-monitor", "mofed",
-    "nvswitch",
+    "fabric-imex-mgmt", "fabric-mgmt", "gdrcopy", "gds", "imex", "jetpack", "mig-config",
+    "mig-monitor", "mofed", "nvswitch",
 )  # fmt: skip
 """What is imported only when it is asked for by name (field note, sections 3.4 and 4.2).
 
-``fabric-imex-mgmt`` is what an IMEX manager needs, no user of its channels; no variable asks for it.
+``fabric-imex-mgmt`` is what an IMEX manager needs, no user of its channels, and ``fabric-mgmt`` what a
+fabric manager needs, no user of its switches; they are part of CDI's management mode alone.
 ``jetpack`` is what Tegra's CSV lists hold beyond the base ones: NVIDIA_REQUIRE_JETPACK=csv-mounts=all.
 """
 
@@ -147,7 +148,7 @@ class Extra(NamedTuple):
         nodes: for ``imex`` the channels ``/dev/nvidia-caps-imex-channels/channel<n>``.
         files: files, directories and sockets that belong to it, e.g. ``/etc/cufile.json``.
         access_files: below ``/proc/driver/nvidia/capabilities`` (``mig-config``, ``mig-monitor``,
-            ``fabric-imex-mgmt``), written with ``/proc``, whatever the proc root was.
+            ``fabric-mgmt`` ...), written with ``/proc``, whatever the proc root was.
     """
 
     kind: str

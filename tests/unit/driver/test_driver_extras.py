@@ -49,7 +49,7 @@ def test_the_imex_managers_capability_is_apart_from_the_channels(host: FakeHost)
     assert node.path == "/dev/nvidia-caps/nvidia-cap4323"
 
 
-def test_switches_come_with_nvlink_and_the_fabric_managers_capability(host: FakeHost) -> None:
+def test_switches_come_without_the_right_to_configure_the_fabric(host: FakeHost) -> None:
     for name, numbers in (
         ("nvswitch0", (239, 0)), ("nvswitch1", (239, 1)), ("nvswitchctl", (239, 255)), ("nvlink", (240, 0)),
     ):  # fmt: skip
@@ -59,6 +59,8 @@ def test_switches_come_with_nvlink_and_the_fabric_managers_capability(host: Fake
         "/dev/nvidia-nvswitchctl",
         "/dev/nvidia-nvswitch0",
         "/dev/nvidia-nvswitch1",
+    ]
+    assert [node.path for node in extras(host)["fabric-mgmt"].nodes] == [
         "/dev/nvidia-nvlink",
         "/dev/nvidia-caps/nvidia-cap0",
     ]

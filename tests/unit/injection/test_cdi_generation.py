@@ -206,8 +206,17 @@ def test_a_device_can_be_chosen_by_each_of_its_words(h200: Inventory) -> None:
         assert names(generate(cut, devices=(word,), strategies=("index",)).spec) == ["0:1", "all"]
     assert names(generate(cut, devices=("1",), with_all=False).spec) == ["1", "GPU-b"]
     with pytest.raises(CdiSelectionError) as caught:
-        generate(cut, devices=("0",))
+        generate(cut, devices=("7",))
     assert "there are 0:0, 0:1, 1" in caught.value.evidence
+
+
+def test_a_gpu_in_mig_mode_is_answered_with_its_mig_devices(h200: Inventory) -> None:
+    cut = with_mig(h200)
+    for word in ("0", cut.gpus[0].uuid):
+        with pytest.raises(CdiSelectionError) as caught:
+            generate(cut, devices=(word,))
+        assert "MIG mode" in caught.value.cause
+        assert caught.value.remedy == "--device-id 0:0,0:1"
 
 
 def test_none_is_a_device_with_the_driver_and_no_gpu(h200: Inventory) -> None:
@@ -327,6 +336,9 @@ def test_jobs_are_named_as_nvidia_ctk_names_them() -> None:
 def test_management_has_every_node_and_nothing_that_draws(h200: Inventory) -> None:
     extras = (
         Extra("mig-config", (node("/dev/nvidia-caps/nvidia-cap1", 1),)),
+        Extra(
+            "fabric-mgmt", (node("/dev/nvidia-nvlink", 0), node("/dev/nvidia-caps/nvidia-cap7", 7))
+        ),
         Extra("gds", (node("/dev/nvidia-fs0", 0),)),
     )
     spec = generate(with_mig(h200)._replace(extras=extras), mode="management").spec
@@ -338,8 +350,9 @@ def test_management_has_every_node_and_nothing_that_draws(h200: Inventory) -> No
         "/dev/nvidia0",
         "/dev/nvidia1",
         "/dev/nvidia-caps/nvidia-cap1",
+        "/dev/nvidia-caps/nvidia-cap7",
     } <= set(found)
-    assert "/dev/nvidia-fs0" not in found
+    assert not {"/dev/nvidia-fs0", "/dev/nvidia-nvlink"} & set(found)
     assert "/dev/dri/card0" not in found
     assert not request_of(spec).params
     assert not any("libGLX_nvidia" in mount.container_path for mount in spec.edits.mounts)
