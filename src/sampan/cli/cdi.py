@@ -3,7 +3,7 @@
 import argparse
 import importlib
 
-from sampan.cli.table import Command
+from sampan.cli.table import COMMANDS, Command
 
 SUBCOMMANDS: dict[str, Command] = {
     "generate": Command("cdi_generate", "write a CDI document of this host's driver and GPUs", ""),
@@ -27,15 +27,24 @@ def configure(parser: argparse.ArgumentParser) -> None:
     rows = [f"{name:<14} {command.summary}" for name, command in SUBCOMMANDS.items()]
     parser.epilog = "\n".join([*rows, "", "sampan cdi SUBCOMMAND --help shows its options."])
     parser.add_argument(
-        "subcommand", choices=tuple(SUBCOMMANDS), metavar="SUBCOMMAND", help="one of those below"
+        "subcommand",
+        nargs="?",
+        choices=tuple(SUBCOMMANDS),
+        metavar="SUBCOMMAND",
+        help="one of those below",
     )
     parser.add_argument("words", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
 
 
 def main(arguments: argparse.Namespace) -> int:
-    """Run the subcommand."""
+    """Run the subcommand; without one say which there are."""
     from sampan.cli.main import make_parser
 
+    if arguments.subcommand is None:
+        parser = make_parser("cdi", COMMANDS["cdi"])
+        configure(parser)
+        parser.print_help()
+        return 0
     command = SUBCOMMANDS[arguments.subcommand]
     module = importlib.import_module(f"sampan.cli.{command.module}")
     parser = make_parser(f"cdi {arguments.subcommand}", command)

@@ -40,7 +40,8 @@ def spec_directories(arguments: argparse.Namespace) -> tuple[str, ...]:
 
 def main(arguments: argparse.Namespace) -> int:
     """List the devices; exit code 1 when a file or name cannot be used."""
-    registry = load_registry(spec_directories(arguments))
+    directories = spec_directories(arguments)
+    registry = load_registry(directories)
     devices = collect_devices(registry.specs)
     if arguments.json:
         document = {
@@ -66,4 +67,9 @@ def main(arguments: argparse.Namespace) -> int:
                 print(row[0])
         elif rows:
             print(format_columns(("NAME", "FILE", "CDI"), rows))
+        if not rows:
+            print_warning(
+                f"no CDI device in {', '.join(directories)}; this host's GPUs:"
+                " sudo sampan cdi generate --output /var/run/cdi/nvidia.yaml"
+            )
     return 1 if registry.problems or devices.conflicts else 0

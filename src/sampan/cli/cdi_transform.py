@@ -17,8 +17,8 @@ from sampan.model.cdi import CdiSpec
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
     parser.add_argument("what", choices=("root",), help="what is moved")
-    parser.add_argument("--from", dest="old", default="", metavar="DIR", help="the root so far")
-    parser.add_argument("--to", dest="new", default="", metavar="DIR", help="the root to be")
+    parser.add_argument("--from", dest="old", default="/", metavar="DIR", help="the root so far")
+    parser.add_argument("--to", dest="new", default="/", metavar="DIR", help="the root to be")
     parser.add_argument("--input", default="-", metavar="FILE", help="default: standard input")
     parser.add_argument("--output", default="", metavar="FILE", help="default: standard output")
     parser.add_argument(
@@ -34,15 +34,15 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def main(arguments: argparse.Namespace) -> int:
     """Read, move, write."""
-    for option, root in (("--from", arguments.old), ("--to", arguments.new)):
+    # An empty text is / to nvidia-ctk, too.
+    old, new = arguments.old or "/", arguments.new or "/"
+    for option, root in (("--from", old), ("--to", new)):
         if not root.startswith("/"):
             raise UsageError(
-                f"{option} {root or 'is missing'}: an absolute directory is needed",
-                remedy="sampan cdi transform root --from /run/nvidia/driver --to / --input FILE",
+                f"{option} {root}: an absolute directory is needed", remedy=f"{option} /{root}"
             )
-    spec = _read(arguments.input)
     moved = move_root(
-        spec, arguments.old, arguments.new, container=arguments.relative_to == "container"
+        _read(arguments.input), old, new, container=arguments.relative_to == "container"
     )
     needed, _ = required_version(moved)
     if version_key(moved.version) < version_key(needed):

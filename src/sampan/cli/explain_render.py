@@ -79,7 +79,7 @@ def _kind(reason: Reason, kinds: dict[str, str]) -> str:
 
 
 def _describe(gpu: Gpu) -> Iterator[str]:
-    name = f"{gpu.nvml_index} = {gpu.name or 'GPU'} {gpu.uuid or gpu.pci_bus_id}"
+    name = f"{gpu.nvml_index} = {gpu.name or 'GPU'} {gpu.uuid or gpu.pci_bus_id}".rstrip()
     if not gpu.mig_enabled:
         yield name
     for device in gpu.mig_devices:

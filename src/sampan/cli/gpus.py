@@ -56,6 +56,8 @@ def main(arguments: argparse.Namespace) -> int:
     return 0 if inventory.gpus else 1
 
 
+_PLATFORMS = {"wsl": "Windows", "tegra": "this board"}
+"""Whose drivers may not say their version."""
 _Usage = dict[tuple[int, int], GpuUsage]
 
 
@@ -85,7 +87,8 @@ def _summary(inventory: Inventory) -> str:
     counted = _count(len(inventory.gpus), "GPU")
     slices = sum(len(gpu.mig_devices) for gpu in inventory.gpus)
     mig = f", {_count(slices, 'MIG device')}" if slices else ""
-    return f"Driver {inventory.driver_version}{cuda}; {counted}{mig}"
+    version = inventory.driver_version or f"of {_PLATFORMS.get(inventory.platform, 'the host')}"
+    return f"Driver {version}{cuda}; {counted}{mig}"
 
 
 def _count(number: int, noun: str) -> str:

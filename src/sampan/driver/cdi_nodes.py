@@ -35,7 +35,7 @@ def complete_nodes(edits: CdiEdits, node_stat: StatFunction = os.lstat) -> CdiEd
     if problems:
         raise CdiNodeError(
             "a CDI document names device nodes that this host does not have",
-            evidence="; ".join(problems),
+            evidence="; ".join(dict.fromkeys(problems)),
             remedy="sudo sampan cdi refresh    (or have the vendor's tool write its file anew)",
         )
     return edits._replace(device_nodes=tuple(nodes))

@@ -152,7 +152,9 @@ def _is_mig_pair(word: str) -> bool:
 def _refuse_whole(gpu: Gpu, word: str, request: Request, inventory: Inventory) -> MigSelectionError:
     parts = [f"{gpu.nvml_index}:{device.position}" for device in gpu.mig_devices]
     remedy = f"sudo nvidia-smi -i {gpu.nvml_index} -mig 0    or name another GPU"
-    if parts:
+    if not parts:
+        remedy = f"sudo nvidia-smi mig -i {gpu.nvml_index} -lgip    lists what can be made of it    or: {remedy}"
+    else:
         remedy = f"--gpus device={','.join(parts)} names its MIG devices    or: {remedy}"
     return MigSelectionError(
         f"GPU {word!r} is in MIG mode and cannot be used as a whole ({request.source})",

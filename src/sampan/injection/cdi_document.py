@@ -154,7 +154,9 @@ def decode_spec(document: object) -> CdiSpec:
         CdiDocumentError: with all its problems.
     """
     problems: list[str] = []
-    spec: CdiSpec | None = _decode(document, _SPEC, "", problems)
+    unknown: list[str] = []
+    spec: CdiSpec | None = _decode(document, _SPEC, "", problems, unknown)
+    problems += unknown
     if spec is not None:
         problems += spec_problems(spec)
     if problems or spec is None:
@@ -172,13 +174,16 @@ def encode_edits(edits: CdiEdits) -> dict[str, Any]:
     return _encode(edits, _EDITS)
 
 
-def _decode(value: object, shape: _Shape, where: str, problems: list[str]) -> Any:
+def _decode(
+    value: object, shape: _Shape, where: str, problems: list[str], unknown: list[str]
+) -> Any:
+    """The record, or None where ``problems`` says why; ``unknown`` fields spoil no record."""
     if not isinstance(value, dict):
         problems.append(f"{where or 'the document'} is {_kind_of(value)}, not an object")
         return None
     here = f"{where}." if where else ""
     known = {field.json for field in shape.fields}
-    problems += [f"unknown field {here}{key}" for key in value if key not in known]
+    unknown += [f"unknown field {here}{key}" for key in value if key not in known]
     said: dict[str, Any] = {}
     complete = True
     for field in shape.fields:
@@ -189,7 +194,7 @@ def _decode(value: object, shape: _Shape, where: str, problems: list[str]) -> An
                 complete = False
             continue
         before = len(problems)
-        result = _decode_value(found, field.form, f"{here}{field.json}", problems)
+        result = _decode_value(found, field.form, f"{here}{field.json}", problems, unknown)
         if len(problems) == before:
             said[field.name] = result
         elif field.required:
@@ -197,15 +202,18 @@ def _decode(value: object, shape: _Shape, where: str, problems: list[str]) -> An
     return shape.record(**said) if complete else None
 
 
-def _decode_value(value: object, form: "str | _Shape", where: str, problems: list[str]) -> Any:
+def _decode_value(
+    value: object, form: "str | _Shape", where: str, problems: list[str], unknown: list[str]
+) -> Any:
     if isinstance(form, _Shape):
         if not form.many:
-            return _decode(value, form, where, problems)
+            return _decode(value, form, where, problems, unknown)
         if not isinstance(value, list):
             problems.append(f"{where} is {_kind_of(value)}, not a list")
             return None
         return tuple(
-            _decode(item, form, f"{where}[{number}]", problems) for number, item in enumerate(value)
+            _decode(item, form, f"{where}[{number}]", problems, unknown)
+            for number, item in enumerate(value)
         )
     if form.endswith("s"):
         if not isinstance(value, list):
@@ -213,7 +221,7 @@ def _decode_value(value: object, form: "str | _Shape", where: str, problems: lis
             return None
         single = form[:-1]
         return tuple(
-            _decode_value(item, single, f"{where}[{number}]", problems)
+            _decode_value(item, single, f"{where}[{number}]", problems, unknown)
             for number, item in enumerate(value)
         )
     if form == "map":

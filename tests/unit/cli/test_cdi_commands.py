@@ -364,6 +364,10 @@ def test_transform_moves_one_sides_paths_and_back(
     assert main([*words, "--from", "/usr/bin", "--to", "/opt/bin"]) == 0
     assert "containerPath: /opt/bin/nvidia-smi" in capsys.readouterr().out
     assert main(["cdi", "transform", "root", "--from", "x", "--to", "/"]) == 125
+    capsys.readouterr()
+    words = ["cdi", "transform", "root", "--input", str(source), "--from", root, "--to", ""]
+    assert main(words) == 0
+    assert capsys.readouterr().out == moved.read_text()
 
 
 def test_units_are_shown_written_and_removed(
@@ -396,7 +400,6 @@ def test_an_unknown_subcommand_is_refused_and_help_names_them(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     assert main(["cdi", "generat"]) == 125
-    assert main(["cdi"]) == 125
     with pytest.raises(SystemExit):
         main(["cdi", "generate", "--help"])
     assert "--device-name-strategy" in capsys.readouterr().out
@@ -432,3 +435,18 @@ def test_readers_and_kills_see_whole_files_while_several_write(tmp_path: Path) -
     assert [path.name for path in tmp_path.iterdir() if path.suffix in (".yaml", ".json")] == [
         "nvidia.yaml"
     ]
+
+
+def test_a_host_without_documents_is_told_how_to_make_one(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["cdi", "list", "--spec-dir", str(tmp_path)]) == 0
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert "no CDI device" in printed.err
+    assert "sampan cdi generate --output" in printed.err
+
+
+def test_cdi_alone_lists_its_subcommands(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["cdi"]) == 0
+    assert "install-hook" in capsys.readouterr().out

@@ -187,6 +187,12 @@ def test_all_problems_of_a_document_are_said_together() -> None:
     with pytest.raises(CdiDocumentError) as caught:
         decode_spec(damaged)
     assert len(caught.value.problems) == 3
+    damaged = document(
+        kind="1x/y", devices=[{"name": "a b", "containerEdits": {"env": ["A=1"], "x": 1}}]
+    )
+    with pytest.raises(CdiDocumentError) as caught:
+        decode_spec(damaged)
+    assert len(caught.value.problems) == 3
 
 
 @pytest.mark.parametrize(
