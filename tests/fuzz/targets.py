@@ -7,13 +7,17 @@ Where we also write the format, what was read is written and read again. Nothing
 
 import contextlib
 import os
+import shutil
+import tempfile
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from sampan.driver.cdi_yaml import CdiTextError, parse_text, render_json, render_yaml
 from sampan.driver.elf import read_elf
 from sampan.driver.tegra import CsvLineError, parse_csv_line
+from sampan.dropin.state import StateError, gpu_minors, read_state
 from sampan.errors import SampanError
+from sampan.gpus.container_request import RequestSettings, resolve_container_request
 from sampan.gpus.option import parse_gpus_option
 from sampan.gpus.requirements import check_requirements
 from sampan.gpus.variables import parse_visible_devices, resolve_extras
@@ -21,6 +25,8 @@ from sampan.images.limits import LayerError, Limits
 from sampan.images.sif import SifError, locate_system_partition
 from sampan.images.tar import TarReader
 from sampan.injection.cdi_document import CdiDocumentError, decode_spec, encode_spec
+from sampan.injection.cdi_hook_jobs import CdiHookError
+from sampan.injection.cdi_plan import HostFacts, plan_edits
 from sampan.injection.cdi_resolve import merge_edits
 from sampan.injection.compat import decide_cuda_compat
 from sampan.injection.ldcache import compare_names, merge_loader_cache, render_loader_cache
@@ -31,7 +37,9 @@ from sampan.model.inventory import Gpu, Inventory
 from sampan.model.ldcache import LoaderCacheError, LoaderEntry, parse_loader_cache
 from sampan.model.manifest import parse_index, parse_manifest, parse_object
 from sampan.model.reference import ImageNameError, parse_reference
+from support.plan_facts import make_facts
 
+FACTS = make_facts()
 DRIVER_ENTRIES = (
     LoaderEntry(b"libcuda.so.1", b"/usr/lib64/libcuda.so.1", 0x0303),
     LoaderEntry(b"libnvidia-ml.so.1", b"/usr/lib64/libnvidia-ml.so.1", 0x0303),
@@ -134,7 +142,16 @@ def _cdi(data: bytes, *, is_json: bool) -> None:
     assert decode_spec(written) == spec
     for text, json in ((render_yaml(written), False), (render_json(written), True)):
         assert decode_spec(parse_text(text.encode(), is_json=json)) == spec
-    merge_edits([spec.edits, *(device.edits for device in spec.devices)])
+    edits = merge_edits([spec.edits, *(device.edits for device in spec.devices)])
+    try:
+        plan = plan_edits(
+            edits, FACTS, names="fuzzed", host=HostFacts(params="ModifyDeviceFiles: 1\n")
+        )
+    except CdiHookError:
+        return
+    for path in [file.path for file in plan.files] + [link.path for link in plan.links]:
+        assert path.startswith("/")
+        assert ".." not in path.split("/")
 
 
 def fuzz_tar(data: bytes) -> None:
@@ -241,6 +258,44 @@ def fuzz_csv(data: bytes) -> None:
                 assert ".." not in parts
 
 
+def fuzz_hook_state(data: bytes) -> None:
+    """The state on the hook's standard input, and the bundle's configuration."""
+    state, _, config = data.partition(b"\n")
+    bundle = tempfile.mkdtemp(dir="/dev/shm")
+    try:
+        with open(f"{bundle}/config.json", "wb") as stream:
+            stream.write(config)
+        with _file(state.replace(b"BUNDLE", bundle.encode())) as path:
+            descriptor = os.open(path, os.O_RDONLY)
+            try:
+                container = read_state(descriptor)
+            except StateError:
+                return
+            finally:
+                os.close(descriptor)
+        assert all(0 <= minor < 10_000 for minor in gpu_minors(container.config))
+        assert container.root.startswith("/")
+    finally:
+        shutil.rmtree(bundle)
+
+
+def fuzz_container_request(data: bytes) -> None:
+    """What a container that another engine describes asks for: variables, annotations, mounts."""
+    words = data.decode("utf-8", "replace").split("\n")
+    pairs = [(name, value) for name, _, value in (word.partition("=") for word in words)]
+    for settings in (RequestSettings(), RequestSettings(accept_mounts=True, ignore_imex=True)):
+        with contextlib.suppress(SampanError):
+            resolve_container_request(
+                environment=dict(pairs),
+                annotations=dict(pairs),
+                mounts=[
+                    ("/dev/null", f"/var/run/nvidia-container-devices/{word}") for word in words
+                ],
+                bounding=(),
+                settings=settings,
+            )
+
+
 def fuzz_hook_arguments(data: bytes) -> None:
     """The hook's argument vector: what is read can be said again."""
     words = data.decode("utf-8", "surrogateescape").split("\n")
@@ -278,4 +333,6 @@ TARGETS: dict[str, Target] = {
     "manifest": Target(fuzz_manifest),
     "csv": Target(fuzz_csv),
     "hook_arguments": Target(fuzz_hook_arguments),
+    "hook_state": Target(fuzz_hook_state),
+    "container_request": Target(fuzz_container_request, 1000),
 }
