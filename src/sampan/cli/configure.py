@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 
 from sampan.cli.flags import add_flag
-from sampan.cli.render import print_warning, printable
+from sampan.cli.render import printable
 from sampan.engines.configure.engine_table import ENGINES, WITHOUT_RUNTIME, engine_module
 from sampan.errors import UsageError
 
@@ -102,8 +102,6 @@ def main(arguments: argparse.Namespace) -> int:
     if restart:
         print(f"to let {engine} know:")
         print("\n".join(f"  {command}" for command in restart))
-    if "\n".join(restart).count("--user") and not os.environ.get("XDG_RUNTIME_DIR"):
-        print_warning("systemctl --user needs XDG_RUNTIME_DIR: log in as this user, not by su")
     return 0
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+import sampan.engines.configure.change
 import sampan.engines.configure.machine
 from sampan.cli.main import main
 from sampan.engines.configure.apptainer import list_names
@@ -342,3 +343,52 @@ def test_releases_are_read_from_what_the_engines_print(
         find=lambda name: f"/usr/bin/{name}", ask=lambda _: ProgramAnswer(0, printed, "")
     )
     assert machine.release("engine") == release
+
+
+def test_an_engine_that_objects_leaves_files_record_and_directories_as_they_were(
+    tmp_path: Path, runtime: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    file = tmp_path / "new" / "daemon.json"
+    words = ["--config", str(file), "--yes"]
+    monkeypatch.setattr(
+        sampan.engines.configure.machine,
+        "find_executable",
+        lambda name, search=None: name if "/" in name else f"/usr/sbin/{name}",
+    )
+
+    def answer(arguments: list[str]) -> ProgramAnswer:
+        if "--version" in arguments:
+            return ProgramAnswer(0, "Docker version 28.5.2", "")
+        return ProgramAnswer(1, "", "it does not please me")
+
+    monkeypatch.setattr(sampan.engines.configure.machine, "_ask", answer)
+    assert configure("docker", runtime, *words) == 125
+    said = capsys.readouterr().err
+    assert "every file is again what it was" in said
+    assert "it does not please me" in said
+    assert not file.parent.exists()
+    assert list((tmp_path / "state").iterdir()) == []
+
+
+def test_a_crash_between_record_and_file_leaves_nothing_that_undo_could_spoil(
+    tmp_path: Path, runtime: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "daemon.json"
+    file.write_text(DAEMON)
+
+    def crash(*_: object) -> tuple[str, ...]:
+        os._exit(9)
+
+    child = os.fork()
+    if not child:
+        monkeypatch.setattr(sampan.engines.configure.change, "write_target", crash)
+        configure("docker", runtime, "--config", str(file), "--yes")
+        os._exit(1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
+    assert file.read_text() == DAEMON
+    assert configure("docker", runtime, "--config", str(file), "--yes", "--undo") == 0
+    assert file.read_text() == DAEMON
+    assert configure("docker", runtime, "--config", str(file), "--yes") == 0
+    assert configure("docker", runtime, "--config", str(file), "--yes", "--undo") == 0
+    assert file.read_text() == DAEMON

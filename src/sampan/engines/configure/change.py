@@ -161,6 +161,10 @@ def apply(prepared: Prepared, check: Callable[[bool], str], now: float) -> tuple
                 raise TargetError(f"{change.path} was changed while you read", remedy="try again")
             if change.before is not None:
                 backups[change.path] = keep_backup(state, change.path, change.before, now)
+        if prepared.records:
+            # Before the files: what a crash leaves half done can be undone.
+            _record(prepared, backups, made)
+        for change in prepared.changes:
             written.append(change)
             made[change.path] = write_target(change.path, change.after)
         objection = check(False)
@@ -169,8 +173,7 @@ def apply(prepared: Prepared, check: Callable[[bool], str], now: float) -> tuple
                 f"{prepared.engine} does not take the change; every file is again what it was",
                 evidence=objection,
             )
-        records = tuple(_finished(one, backups, made) for one in prepared.records)
-        save_record(prepared.record, prepared.engine, records)
+        _record(prepared, backups, made)
     except BaseException:
         for change in reversed(written):
             # A file that could not be written still is what it was.
@@ -178,6 +181,8 @@ def apply(prepared: Prepared, check: Callable[[bool], str], now: float) -> tuple
                 if read_target(change.path) != change.before:
                     write_target(change.path, change.before)
             remove_directories(made.get(change.path, ()))
+        with contextlib.suppress(OSError):
+            save_record(prepared.record, prepared.engine, old_records)
         raise
     if not prepared.records:
         for one in old_records:
@@ -185,11 +190,15 @@ def apply(prepared: Prepared, check: Callable[[bool], str], now: float) -> tuple
     return tuple(state / name for name in backups.values())
 
 
-def _finished(
-    one: FileRecord, backups: dict[str, str], made: dict[str, tuple[str, ...]]
-) -> FileRecord:
-    backup = backups[one.path] if one.backup == "+" else one.backup
-    return one._replace(backup=backup, directories=(*one.directories, *made.get(one.path, ())))
+def _record(prepared: Prepared, backups: dict[str, str], made: dict[str, tuple[str, ...]]) -> None:
+    records = tuple(
+        one._replace(
+            backup=backups[one.path] if one.backup == "+" else one.backup,
+            directories=(*one.directories, *made.get(one.path, ())),
+        )
+        for one in prepared.records
+    )
+    save_record(prepared.record, prepared.engine, records)
 
 
 def forget(prepared: Prepared) -> None:

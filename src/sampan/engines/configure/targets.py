@@ -145,6 +145,9 @@ def _make_directories(directory: str) -> tuple[str, ...]:
         place = os.path.dirname(place)
     for one in reversed(missing):
         os.mkdir(one, 0o755)
+        if os.geteuid() == 0:
+            # Other users' engines read the machine's directories, whatever root's umask is.
+            os.chmod(one, 0o755)  # noqa: S103 - configuration directories are read by all
     return tuple(reversed(missing))
 
 
