@@ -171,24 +171,57 @@ class RegistryClient:
             raise self._explain(answer, repository, f"read {descriptor.digest[:19]}")
         return answer.body
 
-    def open_blob(self, repository: str, digest: str, offset: int) -> Answer:
+    def find_digest(self, reference: Reference) -> str:
+        """The digest of what a reference names now, by HEAD: no document, no count of pulls.
+
+        Returns:
+            Empty when the registry does not say it (no such tag, no header, no HEAD).
+
+        Raises:
+            RegistryError: it cannot be asked.
+        """
+        name = reference.digest or reference.tag
+        answer = self._ask(
+            f"/v2/{reference.repository}/manifests/{name}",
+            reference.repository,
+            headers={"Accept": _ACCEPT},
+            limit=MAXIMUM_MANIFEST,
+            method="HEAD",
+        )
+        return answer.headers.get("docker-content-digest", "") if answer.status == 200 else ""
+
+    def open_blob(
+        self, repository: str, digest: str, first: int = 0, end: int | None = None
+    ) -> Answer:
         """Begin to read a blob.
 
         Args:
             repository: that has it.
             digest: of the blob.
-            offset: where to begin; a server without ranges answers 200 and begins at 0.
+            first: where to begin; a server without ranges answers 200 and begins at 0.
+            end: where to stop; None = at its end.
 
         Raises:
+            NotFoundError: the registry does not have it.
             RegistryError: the registry does not give it.
         """
-        headers = {"Range": f"bytes={offset}-"} if offset else {}
         answer = self._ask(
-            f"/v2/{repository}/blobs/{digest}", repository, headers=headers, limit=None
+            f"/v2/{repository}/blobs/{digest}",
+            repository,
+            headers=_range_headers(first, end),
+            limit=None,
         )
         if answer.stream is None:
             raise self._explain(answer, repository, f"read layer {digest[:19]}")
         return answer
+
+    def open_elsewhere(self, url: str, first: int = 0, end: int | None = None) -> Answer:
+        """Begin to read what another host has, without credentials; any status is the caller's.
+
+        Raises:
+            RegistryError: there is no answer.
+        """
+        return self._transport.request("GET", url, headers=_range_headers(first, end), limit=None)
 
     def list_tags(self, repository: str) -> list[str] | None:
         """All tags (of the first pages, where there are very many); None without the repository.
@@ -212,33 +245,44 @@ class RegistryClient:
         return tags
 
     def _ask(
-        self, path: str, repository: str, *, headers: Mapping[str, str], limit: int | None
+        self,
+        path: str,
+        repository: str,
+        *,
+        headers: Mapping[str, str],
+        limit: int | None,
+        method: str = "GET",
     ) -> Answer:
-        """A GET with whatever authorization it takes; other statuses than 401 are the caller's."""
+        """A request with whatever authorization it takes; other statuses than 401 are the caller's."""
         scope = f"repository:{repository}:pull"
         url = self._find_base() + path
         header = self._authorizer.current(scope)
-        answer = self._send(url, headers, header, limit)
+        answer = self._send(method, url, headers, header, limit)
         if answer.status != 401 or answer.is_elsewhere:
             return answer
         if header is not None:
             # A token that has expired: the realm for a new one is named to those without any
             # (NGC names another to those with an old one).
             self._authorizer.forget(scope)
-            answer = self._send(url, headers, None, limit)
+            answer = self._send(method, url, headers, None, limit)
             if answer.status != 401:
                 return answer
         header = self._authorizer.answer(_challenges(answer), scope, answer)
-        answer = self._send(url, headers, header, limit)
+        answer = self._send(method, url, headers, header, limit)
         if answer.status == 401 and not answer.is_elsewhere:
             raise self._authorizer.refuse(answer)
         return answer
 
     def _send(
-        self, url: str, headers: Mapping[str, str], header: str | None, limit: int | None
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str],
+        header: str | None,
+        limit: int | None,
     ) -> Answer:
         whole = {**headers, "Authorization": header} if header else headers
-        return self._transport.request("GET", url, headers=whole, limit=limit)
+        return self._transport.request(method, url, headers=whole, limit=limit)
 
     def _find_base(self) -> str:
         """``https://HOST``; for this machine's own registries http where they speak it."""
@@ -314,6 +358,13 @@ def close_client(origin: Origin) -> None:
     client = _clients.pop(origin, None)
     if client is not None:
         client.close()
+
+
+def _range_headers(first: int, end: int | None) -> dict[str, str]:
+    """RFC 9110, 14.2; nothing for the whole."""
+    if not first and end is None:
+        return {}
+    return {"Range": f"bytes={first}-{'' if end is None else end - 1}"}
 
 
 def _challenges(answer: Answer) -> list[Challenge]:
