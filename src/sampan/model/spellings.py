@@ -2,7 +2,8 @@
 
 Apptainer and skopeo put ``docker://`` in front, Apptainer ``oras://`` for a single file in a registry,
 and Enroot writes ``docker://[USER@][REGISTRY#]IMAGE[:TAG]`` (its doc/cmd/import.md). Names of other
-transports are told what they are. Used at every container start: without ``re``.
+transports are told what they are; addresses of catalogue pages are read too. Used at every
+container start: without ``re``.
 """
 
 ARTIFACT_PREFIX = "oras://"
@@ -49,6 +50,8 @@ def read_spelling(text: str) -> tuple[str, bool]:
     """
     if text.startswith(ARTIFACT_PREFIX):
         return text.removeprefix(ARTIFACT_PREFIX), True
+    if "ngc.nvidia.com/" in text or "hub.docker.com/" in text:
+        text = _read_page(text)
     name = text
     has_scheme = text.startswith(_IMAGE_PREFIX)
     if has_scheme:
@@ -63,6 +66,22 @@ def read_spelling(text: str) -> tuple[str, bool]:
         if at and user and rest and not _is_digest(rest):
             name = rest
     return name, False
+
+
+def _read_page(text: str) -> str:
+    # Not on the start path: nobody pastes an address into a job script.
+    from sampan.model.catalogue_page import (
+        CataloguePageError,
+        is_catalogue_page,
+        read_catalogue_page,
+    )
+
+    if not is_catalogue_page(text):
+        return text
+    try:
+        return read_catalogue_page(text)
+    except CataloguePageError as error:
+        raise SpellingError(str(error), "sampan search TERM finds images") from error
 
 
 def _join(registry: str, image: str) -> str:
