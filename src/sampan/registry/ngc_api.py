@@ -122,7 +122,8 @@ class NgcApi:
         if space and self._credential is not None:
             org, _, team = space.partition("/")
             headers["Authorization"] = f"Bearer {self._bearer(self._credential, space).reveal()}"
-            headers["nv-ngc-org"] = org
+            if org != ANY_SPACE:
+                headers["nv-ngc-org"] = org
             if team:
                 headers["nv-ngc-team"] = team
         answer = self._transport.request(
