@@ -79,11 +79,11 @@ def _pack_unknown(task: PackTask, progress: Callable[[int], None]) -> str:
         ):
             if find_pack(task.layout, task.compression, digest, "") is None:
                 final = Path(task.layout.pack_file(task.compression, digest, "index"))
-                os.rename(data, final.with_suffix(".pack"))
-                os.rename(index, final)
+                for suffix in (".pack", ".headers", ".index"):
+                    os.rename(index.with_suffix(suffix), final.with_suffix(suffix))
             _note_diff(task, digest, diff_id)
     finally:
-        for path in (data, index):
+        for path in (data, index.with_suffix(".headers"), index):
             path.unlink(missing_ok=True)
     return digest
 
@@ -97,6 +97,7 @@ def _pack(
             stream,
             data,
             index,
+            headers_path=index.with_suffix(".headers"),
             layer=layer.label,
             expected_digest=layer.digest or None,
             expected_diff_id=layer.diff_id or None,

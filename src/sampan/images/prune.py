@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from sampan.images.catalogue import delete_image_files, list_names, list_records
 from sampan.images.store_access import names_lock, passing_locks, prune_lock, store_errors
-from sampan.images.store_layout import COMPRESSIONS, StoreLayout
+from sampan.images.store_layout import COMPRESSIONS, PACK_SUFFIXES, StoreLayout
 from sampan.kernel.locks import is_held
 
 
@@ -146,16 +146,21 @@ def _packs(layout: StoreLayout) -> Iterator[_Pack]:
                 continue
             state = entry.stat()
             digest = f"sha256:{entry.name.removesuffix('.index')}"
-            data = os.lstat(layout.pack_file(compression, digest, "pack"))
-            size = (state.st_blocks + data.st_blocks) * 512
+            size = sum(
+                os.lstat(path).st_blocks * 512 for path in _pack_files(layout, compression, digest)
+            )
             yield _Pack(digest, compression, state.st_mtime, size)
+
+
+def _pack_files(layout: StoreLayout, compression: str, digest: str) -> list[str]:
+    """A pack's files, index first; packs of older versions have fewer."""
+    paths = [layout.pack_file(compression, digest, suffix) for suffix in PACK_SUFFIXES]
+    return [path for path in paths if os.path.lexists(path)]
 
 
 def _free_pack(layout: StoreLayout, pack: _Pack, *, dry_run: bool) -> PrunedItem:
     # The index goes first: a pack exists as long as its index does.
-    paths = [
-        layout.pack_file(pack.compression, pack.digest, suffix) for suffix in ("index", "pack")
-    ]
+    paths = _pack_files(layout, pack.compression, pack.digest)
     notes = _diff_notes(layout, pack.compression)
     paths += [str(path) for path in notes if path.read_text() == pack.digest]
     return _free("pack", pack.digest, paths, dry_run=dry_run)

@@ -3,6 +3,8 @@
 A store is a directory of content-addressed files::
 
     packs/<compression>/sha256/<hex>.pack, .index    one packed layer, by the layer's digest
+    packs/<compression>/sha256/<hex>.headers         what its tar holds besides contents
+    packs/<compression>/sha256/<hex>.pushed          JSON: its blobs that registries were given
     packs/<compression>/diff/<hex>                    by diffID: the digest of the layer's pack
     images/sha256/<hex>.sif, .facts.json, .config.json, .record.json    by the config's digest
     refs/<escaped name>                               small JSON: which image a name means
@@ -20,6 +22,9 @@ from typing import NamedTuple
 from sampan.model.reference import Reference
 
 COMPRESSIONS = ("zstd", "gzip")
+
+PACK_SUFFIXES = ("index", "pack", "headers", "pushed")
+"""A pack's files; it exists while its index does."""
 
 _LONGEST_FILE_NAME = 240
 
@@ -57,7 +62,7 @@ class StoreLayout(NamedTuple):
         return f"{self.images}/{hex_of(digest)}.{suffix}"
 
     def pack_file(self, compression: str, digest: str, suffix: str) -> str:
-        """One of a pack's files; suffix ``pack`` or ``index``."""
+        """One of a pack's files; suffix one of PACK_SUFFIXES."""
         return f"{self.packs(compression)}/{hex_of(digest)}.{suffix}"
 
     def ref_file(self, reference: Reference) -> str:
