@@ -6,7 +6,6 @@ document is hashed as it came and compared before it is parsed.
 
 import hashlib
 import os
-import threading
 from collections.abc import Mapping
 from difflib import get_close_matches
 from typing import NamedTuple
@@ -21,19 +20,18 @@ from sampan.model.manifest import (
     parse_object,
 )
 from sampan.model.reference import Reference
-from sampan.registry.challenges import Challenge, parse_challenges
+from sampan.registry.endpoints import Endpoint
 from sampan.registry.failures import (
     NotFoundError,
     Refusal,
     RegistryError,
-    UnreachableError,
     clean_text,
     explain_refusal,
     plain_url,
 )
 from sampan.registry.secret import Credential
-from sampan.registry.settings import DEFAULT_SETTINGS, Settings, may_speak_plainly, registry_host
-from sampan.registry.tokens import Authorizer
+from sampan.registry.server import Server, challenges_of
+from sampan.registry.settings import DEFAULT_SETTINGS, Settings, registry_host
 from sampan.registry.transport import Answer, Transport
 
 MAXIMUM_MANIFEST = 4 << 20
@@ -48,11 +46,23 @@ _ACCEPT = ", ".join(sorted(MANIFEST_TYPES) + sorted(INDEX_TYPES))
 
 
 class Origin(NamedTuple):
-    """A registry and who we are there; may be pickled and is equal to its like."""
+    """A registry and who we are there; may be pickled and is equal to its like.
+
+    ``origins.find_origin`` makes one from what this machine's files say.
+
+    Attributes:
+        registry: as in references.
+        credential: for the registry; ``place`` may bring its own.
+        settings: patience, trust.
+        place: where the registry really is; None = at its own name.
+        mirrors: asked before it, in this order.
+    """
 
     registry: str
     credential: Credential | None = None
     settings: Settings = DEFAULT_SETTINGS
+    place: Endpoint | None = None
+    mirrors: tuple[Endpoint, ...] = ()
 
 
 class Document(NamedTuple):
@@ -74,18 +84,41 @@ class RegistryClient:
     def __init__(self, origin: Origin, environment: Mapping[str, str]) -> None:
         self.registry = origin.registry
         self.settings = origin.settings
-        self._environment = environment
-        self._transport = Transport(origin.settings, environment)
-        self._authorizer = Authorizer(
-            origin.registry, origin.credential, self._transport, origin.settings
+        place = origin.place or Endpoint(registry_host(origin.registry))
+        place = place._replace(credential=place.credential or origin.credential)
+        self._transport = Transport(
+            origin.settings, environment, {one.host: one for one in (*origin.mirrors, place)}
         )
-        self._base = ""
-        self._lock = threading.Lock()
+        self._server = Server(place, origin.registry, self._transport, origin.settings)
+        self._authorizer = self._server.authorizer
+        self._mirrors = [
+            Server(mirror, mirror.host, self._transport, origin.settings)
+            for mirror in origin.mirrors
+        ]
 
     @property
     def notes(self) -> tuple[str, ...]:
         """What the user should hear although it went well."""
-        return tuple(self._authorizer.notes)
+        passed_over = (
+            f"mirror {server.name} was passed over: {server.why_not}"
+            for server in self._mirrors
+            if server.why_not
+        )
+        return (
+            *passed_over,
+            *(note for server in self._mirrors for note in server.authorizer.notes),
+            *self._authorizer.notes,
+        )
+
+    @property
+    def rate_limit(self) -> Mapping[str, str]:
+        """The rate-limit headers last seen from the registry itself; empty without any."""
+        return self._transport.last_limits(self._server.endpoint.host)
+
+    @property
+    def server(self) -> Server:
+        """The registry itself, past its mirrors: for what is to change it."""
+        return self._server
 
     def close(self) -> None:
         """Close the connections."""
@@ -105,15 +138,14 @@ class RegistryClient:
             UnauthorizedError: they are wrong.
             RegistryError: it cannot be asked, or speaks another protocol.
         """
-        url = f"{self._find_base()}/v2/"
-        answer = self._transport.request("GET", url, headers={}, limit=MAXIMUM_MANIFEST)
+        url = f"{self._server.find_base()}{self._server.endpoint.api}/"
+        send = self._server.send
+        answer = send("GET", url, {}, None, MAXIMUM_MANIFEST)
         if answer.status == 200:
             return False
         if answer.status == 401:
-            header = self._authorizer.answer(_challenges(answer), "", answer, strict=True)
-            answer = self._transport.request(
-                "GET", url, headers={"Authorization": header}, limit=MAXIMUM_MANIFEST
-            )
+            header = self._authorizer.answer(challenges_of(answer), "", answer, strict=True)
+            answer = send("GET", url, {}, header, MAXIMUM_MANIFEST)
         if answer.status == 401:
             raise self._authorizer.refuse(answer)
         if answer.status != 200:
@@ -229,10 +261,12 @@ class RegistryClient:
         Raises:
             RegistryError: the registry does not say.
         """
-        path = f"/v2/{repository}/tags/list?n=1000"
+        server = self._server
+        path = server.path(repository, "tags/list?n=1000")
+        scope = f"repository:{server.scope_name(repository)}:pull"
         tags: list[str] = []
         for _ in range(_TAG_PAGES):
-            answer = self._ask(path, repository, headers={}, limit=_MAXIMUM_TAGS_BODY)
+            answer = server.ask_path(path, scope, headers={}, limit=_MAXIMUM_TAGS_BODY)
             if answer.status == 404:
                 return None
             if answer.status != 200:
@@ -253,58 +287,16 @@ class RegistryClient:
         limit: int | None,
         method: str = "GET",
     ) -> Answer:
-        """A request with whatever authorization it takes; other statuses than 401 are the caller's."""
-        scope = f"repository:{repository}:pull"
-        url = self._find_base() + path
-        header = self._authorizer.current(scope)
-        answer = self._send(method, url, headers, header, limit)
-        if answer.status != 401 or answer.is_elsewhere:
-            return answer
-        if header is not None:
-            # A token that has expired: the realm for a new one is named to those without any
-            # (NGC names another to those with an old one).
-            self._authorizer.forget(scope)
-            answer = self._send(method, url, headers, None, limit)
-            if answer.status != 401:
-                return answer
-        header = self._authorizer.answer(_challenges(answer), scope, answer)
-        answer = self._send(method, url, headers, header, limit)
-        if answer.status == 401 and not answer.is_elsewhere:
-            raise self._authorizer.refuse(answer)
-        return answer
-
-    def _send(
-        self,
-        method: str,
-        url: str,
-        headers: Mapping[str, str],
-        header: str | None,
-        limit: int | None,
-    ) -> Answer:
-        whole = {**headers, "Authorization": header} if header else headers
-        return self._transport.request(method, url, headers=whole, limit=limit)
-
-    def _find_base(self) -> str:
-        """``https://HOST``; for this machine's own registries http where they speak it."""
-        with self._lock:
-            if not self._base:
-                host = registry_host(self.registry)
-                plain = may_speak_plainly(self.registry) and self._speaks_plainly(host)
-                self._base = f"{'http' if plain else 'https'}://{host}"
-            return self._base
-
-    def _speaks_plainly(self, host: str) -> bool:
-        # http first: a server of plain http may wait for ever for the rest of a TLS greeting.
-        try:
-            answer = self._transport.request(
-                "GET", f"http://{host}/v2/", headers={}, limit=MAXIMUM_MANIFEST, attempts=1
-            )
-        except UnreachableError as error:
-            if "refused" in error.evidence:
-                raise
-            return False
-        # Servers of https answer 400 to this.
-        return answer.status != 400
+        """Ask the mirrors that may know, then the registry; statuses but 401 are the caller's."""
+        resource = path.removeprefix(f"/v2/{repository}/")
+        for mirror in self._mirrors:
+            if mirror.serves(resource):
+                answer = mirror.try_to_ask(
+                    repository, resource, headers=headers, limit=limit, method=method
+                )
+                if answer is not None:
+                    return answer
+        return self._server.ask(repository, resource, headers=headers, limit=limit, method=method)
 
     def _explain(self, answer: Answer, repository: str, what: str) -> RegistryError:
         refusal = Refusal(answer.status, answer.headers, answer.body, "GET", answer.url)
@@ -367,10 +359,6 @@ def _range_headers(first: int, end: int | None) -> dict[str, str]:
     return {"Range": f"bytes={first}-{'' if end is None else end - 1}"}
 
 
-def _challenges(answer: Answer) -> list[Challenge]:
-    return parse_challenges([answer.headers.get("www-authenticate", "")])
-
-
 def _media_type(answer: Answer, where: str) -> str:
     """The type of a manifest: header and document must not contradict each other."""
     header = answer.headers.get("content-type", "").partition(";")[0].strip().lower()
@@ -406,6 +394,6 @@ def _next_page(answer: Answer) -> str:
         target = target.strip()
         if 'rel="next"' in parameters.replace("rel=next", 'rel="next"') and target[:1] == "<":
             url = urlsplit(urljoin(answer.url, target[1:-1]))
-            if url.netloc == urlsplit(answer.url).netloc and url.path.startswith("/v2/"):
+            if url.netloc == urlsplit(answer.url).netloc and "/v2/" in url.path:
                 return f"{url.path}?{url.query}"
     return ""

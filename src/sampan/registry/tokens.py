@@ -49,8 +49,11 @@ class Authorizer:
         credential: Credential | None,
         transport: Transport,
         settings: Settings,
+        *,
+        is_insecure: bool = False,
     ) -> None:
         self._registry = registry
+        self._is_insecure = is_insecure
         self._credential = credential
         self._transport = transport
         self._settings = settings
@@ -123,7 +126,7 @@ class Authorizer:
 
     def _fetch(self, challenge: Challenge, scope: str, url: str, *, strict: bool) -> _Token:
         realm = urljoin(url, challenge.parameters.get("realm", ""))
-        if not is_token_realm(self._registry, realm):
+        if not is_token_realm(self._registry, realm, is_insecure=self._is_insecure):
             raise RegistryError(
                 f"{self._registry} sends us for a token to a place where we do not go",
                 evidence=f"its realm is {plain_url(realm)}",
@@ -132,7 +135,7 @@ class Authorizer:
         parameters = {"service": challenge.parameters.get("service", ""), "scope": scope}
         credential = self._credential
         if credential is not None and not may_have_credential(
-            self._registry, realm, self._settings.token_hosts
+            self._registry, realm, self._settings.token_hosts, is_insecure=self._is_insecure
         ):
             host = urlsplit(realm).netloc
             note = f"the credentials were not sent to {host}, which is another host"
@@ -204,9 +207,15 @@ class Authorizer:
         )
 
 
-def is_token_realm(registry: str, realm: str) -> bool:
-    """Whether a realm may be asked at all: https, or plain http between programs of this machine."""
+def is_token_realm(registry: str, realm: str, *, is_insecure: bool = False) -> bool:
+    """Whether a realm may be asked at all.
+
+    https; plain http between programs of this machine, and at the own host of a registry that was
+    configured as insecure.
+    """
     parts = urlsplit(realm)
+    if parts.scheme == "http" and is_insecure and parts.hostname == _own_host(registry):
+        return True
     if parts.scheme == "https":
         return bool(parts.hostname)
     is_local = may_speak_plainly(registry) and may_speak_plainly(parts.hostname or "")
@@ -214,18 +223,26 @@ def is_token_realm(registry: str, realm: str) -> bool:
 
 
 def may_have_credential(
-    registry: str, realm: str, token_hosts: tuple[tuple[str, str], ...] = ()
+    registry: str,
+    realm: str,
+    token_hosts: tuple[tuple[str, str], ...] = (),
+    *,
+    is_insecure: bool = False,
 ) -> bool:
     """Whether the credentials of a registry may be sent to a realm (field note: NGC, rule 5)."""
-    if not is_token_realm(registry, realm):
+    if not is_token_realm(registry, realm, is_insecure=is_insecure):
         return False
     ours = registry_host(registry)
     host = urlsplit(realm).hostname or ""
     return (
-        host == host_name(ours).lower()
+        host == _own_host(registry)
         or host == _TOKEN_HOSTS.get(ours)
         or (registry, host) in token_hosts
     )
+
+
+def _own_host(registry: str) -> str:
+    return host_name(registry_host(registry)).lower()
 
 
 def _with_query(realm: str, parameters: dict[str, str]) -> str:

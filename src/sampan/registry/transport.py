@@ -8,18 +8,18 @@ import contextlib
 import email.utils
 import http.client
 import random
-import ssl
 import threading
 import time
-from collections.abc import Callable, Mapping
-from pathlib import Path
+from collections.abc import Mapping
 from typing import NamedTuple
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import unquote, urljoin, urlsplit
 
 import urllib3
 from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionError, ProxyError
 
 from sampan import __version__
+from sampan.registry.addresses import RacingHttpPool, RacingHttpsPool
+from sampan.registry.endpoints import Endpoint, Trust
 from sampan.registry.failures import (
     CertificateError,
     RegistryError,
@@ -29,6 +29,7 @@ from sampan.registry.failures import (
 )
 from sampan.registry.proxies import find_proxy
 from sampan.registry.settings import Settings
+from sampan.registry.trust import make_context
 
 BREAKAGES = (HTTPError, OSError, http.client.HTTPException)
 """What urllib3 and what it stands on raise when a connection fails or breaks."""
@@ -38,7 +39,9 @@ MAXIMUM_ERROR_BODY = 64 << 10
 
 _AGAIN = frozenset({408, 429, 499, 500, 502, 503, 504, 522})
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
-_DEBIAN_BUNDLE = "/etc/ssl/certs/ca-certificates.crt"
+_LIMIT_HEADERS = ("ratelimit-limit", "ratelimit-remaining", "docker-ratelimit-source")
+_POOLS = {"http": RacingHttpPool, "https": RacingHttpsPool}
+_NO_ENDPOINTS: Mapping[str, Endpoint] = {}
 
 
 class Answer(NamedTuple):
@@ -62,15 +65,24 @@ class Answer(NamedTuple):
 class Transport:
     """Connections to any host; safe for threads."""
 
-    def __init__(self, settings: Settings, environment: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        environment: Mapping[str, str],
+        endpoints: Mapping[str, Endpoint] = _NO_ENDPOINTS,
+    ) -> None:
         """Open nothing yet.
 
         Args:
             settings: patience, trust.
             environment: for proxies; SSL_CERT_FILE and SSL_CERT_DIR are read by OpenSSL itself.
+            endpoints: host with port -> what was configured for it.
         """
         self._settings = settings
         self._environment = environment
+        self._endpoints = endpoints
+        self._not_before: dict[str, float] = {}
+        self._limits: dict[str, dict[str, str]] = {}
         self._pools: dict[tuple[str, str | None], urllib3.PoolManager] = {}
         self._lock = threading.Lock()
 
@@ -83,6 +95,7 @@ class Transport:
         limit: int | None,
         body: bytes | None = None,
         attempts: int | None = None,
+        patience_s: float | None = None,
     ) -> Answer:
         """Send a request, again where that may help, and follow its redirects.
 
@@ -93,29 +106,35 @@ class Transport:
             limit: bytes of a body at the most; None = leave a successful body in ``stream``.
             body: of a POST.
             attempts: in place of the settings'.
+            patience_s: without any byte, in place of the settings'.
 
         Raises:
             UnreachableError, CertificateError: there is no answer.
             RegistryError: the body is longer than ``limit``, redirects go wrong.
         """
         most = attempts or self._settings.attempts
+        host = urlsplit(url).netloc
         for attempt in range(1, most + 1):
+            self._wait_for(host)
             try:
-                answer = self._follow(method, url, headers, body, limit)
+                answer = self._follow(method, url, headers, body, limit, patience_s)
             except BREAKAGES as error:
                 failure = explain_breakage(error, url)
                 if attempt == most or not _is_passing(failure, error):
                     raise failure from error
                 wait = self.pause(attempt)
             else:
-                wanted = _wanted_pause(answer)
-                wait = self.pause(attempt) if wanted is None else wanted
-                if (
-                    answer.status not in _AGAIN
-                    or attempt == most
-                    or wait > self._settings.longest_pause_s
-                ):
+                self._note_limits(host, answer)
+                if answer.status not in _AGAIN or attempt == most:
                     return answer
+                wanted = _wanted_pause(answer)
+                if wanted is not None and wanted > self._settings.longest_pause_s:
+                    return answer
+                wait = self.pause(attempt)
+                if wanted is not None:
+                    # All threads wait, and do not come back at once.
+                    wait = wanted + wait / 4
+                    self._hold(host, wanted)
             time.sleep(wait)
         raise AssertionError
 
@@ -124,12 +143,35 @@ class Transport:
         longest = min(self._settings.pause_s * 2.0 ** (attempt - 1), self._settings.longest_pause_s)
         return longest * random.uniform(0.5, 1.0)  # noqa: S311 - no secret
 
+    def last_limits(self, host: str) -> Mapping[str, str]:
+        """The rate-limit headers (lower case) that a host sent last; empty when it sent none."""
+        with self._lock:
+            return dict(self._limits.get(host, {}))
+
     def close(self) -> None:
         """Close all connections."""
         with self._lock:
             for pool in self._pools.values():
                 pool.clear()
             self._pools.clear()
+
+    def _hold(self, host: str, seconds: float) -> None:
+        with self._lock:
+            until = time.monotonic() + seconds
+            self._not_before[host] = max(until, self._not_before.get(host, 0.0))
+
+    def _wait_for(self, host: str) -> None:
+        """Wait as long as the host has told any thread to."""
+        with self._lock:
+            left = self._not_before.get(host, 0.0) - time.monotonic()
+        if left > 0:
+            time.sleep(left + random.uniform(0.0, 0.5))  # noqa: S311 - no secret
+
+    def _note_limits(self, host: str, answer: Answer) -> None:
+        found = {name: answer.headers[name] for name in _LIMIT_HEADERS if name in answer.headers}
+        if found and not answer.is_elsewhere:
+            with self._lock:
+                self._limits[host] = found
 
     def _follow(
         self,
@@ -138,11 +180,12 @@ class Transport:
         headers: Mapping[str, str],
         body: bytes | None,
         limit: int | None,
+        patience_s: float | None,
     ) -> Answer:
         sent = dict(headers)
         asked = url
         for _ in range(MAXIMUM_REDIRECTS + 1):
-            response = self._send(method, url, sent, body)
+            response = self._send(method, url, sent, body, patience_s)
             is_elsewhere = _origin(url) != _origin(asked)
             location = response.headers.get("location")
             if response.status not in _REDIRECTS or not location:
@@ -171,8 +214,16 @@ class Transport:
         )
 
     def _send(
-        self, method: str, url: str, headers: Mapping[str, str], body: bytes | None
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str],
+        body: bytes | None,
+        patience_s: float | None,
     ) -> urllib3.BaseHTTPResponse:
+        endpoint = self._endpoints.get(urlsplit(url).netloc)
+        connect_s = endpoint.connect_timeout_s if endpoint is not None else 0.0
+        read_s = patience_s or self._settings.read_timeout_s
         return self._pool(url).request(
             method,
             url,
@@ -188,7 +239,7 @@ class Transport:
             preload_content=False,
             decode_content=False,
             timeout=urllib3.Timeout(
-                connect=self._settings.connect_timeout_s, read=self._settings.read_timeout_s
+                connect=min(connect_s or self._settings.connect_timeout_s, read_s), read=read_s
             ),
         )
 
@@ -203,9 +254,13 @@ class Transport:
             return pool
 
     def _open_pool(self, host: str, proxy: str | None) -> urllib3.PoolManager:
-        context = _trust(host, self._settings.certificate_directories)
+        endpoint = self._endpoints.get(host)
+        trust = Trust() if endpoint is None else endpoint.trust
+        context = make_context(host, trust, self._settings.certificate_directories)
         if proxy is None:
-            return urllib3.PoolManager(maxsize=8, ssl_context=context)
+            direct = urllib3.PoolManager(maxsize=8, ssl_context=context)
+            direct.pool_classes_by_scheme = _POOLS
+            return direct
         parts = urlsplit(proxy)
         if parts.scheme not in ("http", "https"):
             raise UnreachableError(
@@ -215,9 +270,14 @@ class Transport:
             )
         told = urllib3.make_headers()
         if parts.username is not None:
-            told = urllib3.make_headers(proxy_basic_auth=f"{parts.username}:{parts.password or ''}")
+            user, password = unquote(parts.username), unquote(parts.password or "")
+            told = urllib3.make_headers(proxy_basic_auth=f"{user}:{password}")
         plain = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
-        return urllib3.ProxyManager(plain, maxsize=8, ssl_context=context, proxy_headers=dict(told))
+        through = urllib3.ProxyManager(
+            plain, maxsize=8, ssl_context=context, proxy_headers=dict(told)
+        )
+        through.pool_classes_by_scheme = _POOLS
+        return through
 
 
 def _read_answer(
@@ -272,7 +332,12 @@ def _wanted_pause(answer: Answer) -> float | None:
     if text.isascii() and text.isdigit():
         return float(text[:9])
     with contextlib.suppress(ValueError, TypeError, OverflowError):
-        return max(0.0, email.utils.parsedate_to_datetime(text).timestamp() - time.time())
+        then = email.utils.parsedate_to_datetime(text).timestamp()
+        now = time.time()
+        with contextlib.suppress(ValueError, TypeError, OverflowError):
+            # By the server's own clock, where it says what that shows: ours may be wrong.
+            now = email.utils.parsedate_to_datetime(answer.headers.get("date", "")).timestamp()
+        return max(0.0, then - now)
     return None
 
 
@@ -291,30 +356,3 @@ def _origin(url: str) -> tuple[str, str, int]:
     parts = urlsplit(url)
     default = 443 if parts.scheme == "https" else 80
     return parts.scheme, parts.hostname or "", parts.port or default
-
-
-def _trust(host: str, directories: tuple[str, ...]) -> ssl.SSLContext:
-    """The system's CAs (SSL_CERT_FILE moves them) and what certs.d has for this host."""
-    context = ssl.create_default_context()
-    defaults = ssl.get_default_verify_paths()
-    if not (defaults.cafile or defaults.capath) and Path(_DEBIAN_BUNDLE).exists():
-        context.load_verify_locations(_DEBIAN_BUNDLE)
-    for directory in directories:
-        place = Path(directory, host)
-        with contextlib.suppress(OSError):
-            for certificate in sorted(place.glob("*.crt")):
-                _load(context.load_verify_locations, certificate)
-            for certificate in sorted(place.glob("*.cert")):
-                _load(context.load_cert_chain, certificate, certificate.with_suffix(".key"))
-    return context
-
-
-def _load(load: Callable[..., object], *paths: Path) -> None:
-    try:
-        load(*map(str, paths))
-    except (OSError, ssl.SSLError) as error:
-        raise CertificateError(
-            f"{paths[0]} cannot be used",
-            evidence=str(error.strerror or error),
-            remedy="a CA is a PEM file NAME.crt, our own certificate NAME.cert with NAME.key",
-        ) from error
