@@ -65,7 +65,8 @@ def layout_backend(root: Path) -> Backend:
         media_type = "application/octet-stream"
         if kind == "manifests":
             media_type = str(json.loads(body).get("mediaType", "application/json"))
-        return Content(200, {"Content-Type": media_type}, body)
+        found = {"Content-Type": media_type, "Docker-Content-Digest": digest}
+        return Content(200, found, body)
 
     return fetch
 
@@ -79,7 +80,8 @@ def upstream_backend(host: str) -> Backend:
             accept = "application/vnd.oci.image.manifest.v1+json, application/vnd.oci.image.index.v1+json"  # fmt: skip
             connection.request("GET", path, headers={"Accept": accept})
             answer = connection.getresponse()
-            kept = {k: v for k, v in answer.getheaders() if k.lower() == "content-type"}
+            names = ("content-type", "docker-content-digest")
+            kept = {k: v for k, v in answer.getheaders() if k.lower() in names}
             return Content(answer.status, kept, answer.read())
 
     return fetch
@@ -90,6 +92,7 @@ class Front:
 
     Attributes:
         seen: (host, path, headers) of each request, in order.
+        methods: of each request, likewise.
         intercept: takes a handler; True when it has answered in place of the registry.
         keys: accepted with the user ``$oauthtoken``.
         public: repositories that need no key.
@@ -101,6 +104,7 @@ class Front:
     def __init__(self, backend: Backend) -> None:
         self.backend = backend
         self.seen: list[tuple[str, str, dict[str, str]]] = []
+        self.methods: list[str] = []
         self.intercept: Callable[[Any], bool] = lambda _: False
         self.keys = {NGC_KEY}
         self.public: set[str] = set()
@@ -163,9 +167,13 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         host = self.headers.get("Host", "")
         self.registry.seen.append((host, self.path, dict(self.headers.items())))
+        self.registry.methods.append(self.command)
         with contextlib.suppress(ConnectionError, ssl.SSLError):
             if not self.registry.intercept(self):
                 self._serve()
+
+    def do_HEAD(self) -> None:
+        self.do_GET()
 
     def do_POST(self) -> None:
         self.form = parse_qs(self.rfile.read(int(self.headers["Content-Length"])).decode())
@@ -179,7 +187,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         if "Content-Length" not in (headers or {}) and "Transfer-Encoding" not in (headers or {}):
             self.send_header("Content-Length", str(len(body)))
         self.end_headers()
-        self.wfile.write(body)
+        if self.command != "HEAD":
+            self.wfile.write(body)
 
     def refuse(self, status: int, code: str = "DENIED", **headers: str) -> None:
         """Send an error in distribution-spec's form."""
@@ -217,12 +226,17 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self.answer(307, {"Location": location})
             return
         content = self.content()
-        first = self.headers.get("Range", "").removeprefix("bytes=").removesuffix("-")
-        if first and content.status == 200 and state.has_ranges:
-            size = len(content.body)
-            span = {"Content-Range": f"bytes {first}-{size - 1}/{size}"}
-            content = Content(206, {**content.headers, **span}, content.body[int(first) :])
-        self.answer(*content)
+        self.answer(*self.part_of(content) if state.has_ranges else content)
+
+    def part_of(self, content: Content) -> Content:
+        """What a request with ``Range`` gets of it."""
+        first, _, last = self.headers.get("Range", "").removeprefix("bytes=").partition("-")
+        if not first or content.status != 200:
+            return content
+        size = len(content.body)
+        end = min(int(last) + 1, size) if last else size
+        span = {"Content-Range": f"bytes {first}-{end - 1}/{size}"}
+        return Content(206, {**content.headers, **span}, content.body[int(first) : end])
 
     def _is_known(self) -> bool:
         token = self.headers.get("Authorization", "").removeprefix("Bearer ")

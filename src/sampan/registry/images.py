@@ -79,7 +79,15 @@ def find_remote_image(
     check_layers(parsed.diff_ids, len(manifest.layers), where)
     check_platform(parsed.platform, wanted, where)
     layers = tuple(
-        RemoteLayer(layer.digest[7:19], layer.digest, diff_id, layer.size, origin, repository)
+        RemoteLayer(
+            layer.digest[7:19],
+            layer.digest,
+            diff_id,
+            layer.size,
+            origin,
+            repository,
+            layer.urls if "foreign" in layer.media_type or "nondistr" in layer.media_type else (),
+        )
         for layer, diff_id in zip(manifest.layers, parsed.diff_ids, strict=True)
     )
     source = SourceImage(
