@@ -72,10 +72,10 @@ def _describe(alternatives: Sequence[Sequence[Demand]]) -> str:
     together: dict[tuple[str, ...], list[str]] = {}
     for brand, wishes in by_brand.items():
         together.setdefault(tuple(dict.fromkeys(wishes)), []).append(brand)
-    for wishes, brands in together.items():
-        drivers = [wish.removeprefix("driver ") for wish in wishes]
+    for same, brands in together.items():
+        drivers = [wish.removeprefix("driver ") for wish in same]
         are_branches = all(driver.isdecimal() for driver in drivers)
-        what = f"driver {_either(drivers)}" if are_branches else _either(wishes)
+        what = f"driver {_either(drivers)}" if are_branches else _either(same)
         plain[f"{what} with a GPU of the brand {_either(brands)}".strip()] = None
     return "; or ".join(plain)
 
