@@ -19,10 +19,10 @@ from sampan.images.store_layout import StoreLayout
 from sampan.model.image import Platform
 from sampan.model.inventory import Inventory
 from sampan.model.reference import Reference, parse_reference
-from sampan.registry.client import Origin, close_client
-from sampan.registry.credentials import find_credential, find_token_hosts
+from sampan.registry.client import close_client
 from sampan.registry.failures import UnauthorizedError
 from sampan.registry.images import RemoteImage, find_remote_image
+from sampan.registry.origins import find_origin
 from sampan.registry.settings import DEFAULT_SETTINGS, Settings
 
 
@@ -119,7 +119,7 @@ def open_pull(
         SampanError: the driver does not meet what the image demands (with ``options.gpus``).
     """
     reference = parse_reference(name)
-    origin, problems = _find_origin(reference, environment, options.settings)
+    origin, problems = find_origin(reference, environment, options.settings)
     try:
         try:
             remote = find_remote_image(
@@ -141,17 +141,6 @@ def open_pull(
         yield _plan(reference, remote, store, options.importing.compression)
     finally:
         close_client(origin)
-
-
-def _find_origin(
-    reference: Reference, environment: Mapping[str, str], settings: Settings
-) -> tuple[Origin, tuple[str, ...]]:
-    found = find_credential(reference.registry, reference.repository, environment)
-    token_hosts = settings.token_hosts + find_token_hosts(environment)
-    return (
-        Origin(reference.registry, found.credential, settings._replace(token_hosts=token_hosts)),
-        found.problems,
-    )
 
 
 def _plan(

@@ -105,12 +105,15 @@ def helper_key(registry: str) -> str:
     return DOCKER_HUB_KEY if registry == DEFAULT_REGISTRY else registry
 
 
+def configuration_home(environment: Mapping[str, str]) -> Path:
+    """``$XDG_CONFIG_HOME``, by default ``~/.config``."""
+    base = environment.get("XDG_CONFIG_HOME", "")
+    return Path(base if base.startswith("/") else f"{_home(environment)}/.config")
+
+
 def our_file(environment: Mapping[str, str]) -> Path:
     """Sampan's own file."""
-    base = environment.get("XDG_CONFIG_HOME", "")
-    if not base.startswith("/"):
-        base = f"{_home(environment)}/.config"
-    return Path(base, "sampan", "auth.json")
+    return configuration_home(environment) / "sampan" / "auth.json"
 
 
 def docker_file(environment: Mapping[str, str]) -> Path:

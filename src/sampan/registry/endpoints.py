@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from sampan.registry.secret import Credential
+from sampan.registry.secret import Credential, Secret
 
 
 class Trust(NamedTuple):
@@ -51,7 +51,7 @@ class Endpoint(NamedTuple):
     replaced: str = ""
     replacement: str = ""
     query: str = ""
-    headers: tuple[tuple[str, str], ...] = ()
+    headers: tuple[tuple[str, Secret], ...] = ()
     trust: Trust = Trust()
     is_insecure: bool = False
     is_mirror: bool = False
@@ -68,7 +68,18 @@ class Endpoint(NamedTuple):
         rest = name.removeprefix(self.replaced).strip("/")
         return "/".join(part for part in (self.replacement, rest) if part)
 
-    @property
-    def registry(self) -> str:
-        """The name under which credentials for this place are kept: host and port."""
-        return self.host
+
+class Route(NamedTuple):
+    """The way to an image.
+
+    Attributes:
+        place: where the registry really is; None = nothing was configured.
+        mirrors: asked before it, in this order.
+        source: the file that says so.
+        blocked_by: the entry that forbids the image; empty = it is allowed.
+    """
+
+    place: Endpoint | None = None
+    mirrors: tuple[Endpoint, ...] = ()
+    source: str = ""
+    blocked_by: str = ""

@@ -145,9 +145,7 @@ class Server:
         limit: int | None,
     ) -> Answer:
         """One request with a given ``Authorization``, or none."""
-        whole = {**dict(self.endpoint.headers), **headers}
-        if header:
-            whole["Authorization"] = header
+        whole = {**headers, "Authorization": header} if header else headers
         return self._transport.request(
             method, url, headers=whole, limit=limit, attempts=self._attempts
         )

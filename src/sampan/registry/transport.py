@@ -11,7 +11,7 @@ import random
 import threading
 import time
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 from urllib.parse import unquote, urljoin, urlsplit
 
 import urllib3
@@ -93,9 +93,10 @@ class Transport:
         *,
         headers: Mapping[str, str],
         limit: int | None,
-        body: bytes | None = None,
+        body: bytes | BinaryIO | None = None,
         attempts: int | None = None,
         patience_s: float | None = None,
+        may_move: bool = False,
     ) -> Answer:
         """Send a request, again where that may help, and follow its redirects.
 
@@ -104,9 +105,10 @@ class Transport:
             url: absolute.
             headers: ``Authorization`` goes to the host of ``url`` alone.
             limit: bytes of a body at the most; None = leave a successful body in ``stream``.
-            body: of a POST.
+            body: of a POST; of an upload, where a stream needs ``attempts`` of 1.
             attempts: in place of the settings'.
             patience_s: without any byte, in place of the settings'.
+            may_move: the body is no secret of ours: it follows a 307 or 308.
 
         Raises:
             UnreachableError, CertificateError: there is no answer.
@@ -117,7 +119,7 @@ class Transport:
         for attempt in range(1, most + 1):
             self._wait_for(host)
             try:
-                answer = self._follow(method, url, headers, body, limit, patience_s)
+                answer = self._follow(method, url, headers, body, limit, patience_s, may_move)
             except BREAKAGES as error:
                 failure = explain_breakage(error, url)
                 if attempt == most or not _is_passing(failure, error):
@@ -178,15 +180,16 @@ class Transport:
         method: str,
         url: str,
         headers: Mapping[str, str],
-        body: bytes | None,
+        body: bytes | BinaryIO | None,
         limit: int | None,
         patience_s: float | None,
+        may_move: bool,
     ) -> Answer:
         sent = dict(headers)
         asked = url
         for _ in range(MAXIMUM_REDIRECTS + 1):
             response = self._send(method, url, sent, body, patience_s)
-            is_elsewhere = _origin(url) != _origin(asked)
+            is_elsewhere = origin_of(url) != origin_of(asked)
             location = response.headers.get("location")
             if response.status not in _REDIRECTS or not location:
                 return _read_answer(
@@ -196,14 +199,15 @@ class Transport:
             response.release_conn()
             target = urljoin(url, location)
             _check_target(url, target)
-            if body is not None:
-                # What we post is a secret.
+            is_resendable = isinstance(body, bytes) and response.status in (307, 308)
+            if body is not None and not (may_move and is_resendable):
+                # What we post is a secret, unless it is a part of an image.
                 raise RegistryError(
                     f"{urlsplit(url).netloc} redirects what we post to it",
                     evidence=f"from {plain_url(url)} to {plain_url(target)}",
                     remedy="ask the registry's operator",
                 )
-            if _origin(target) != _origin(url):
+            if origin_of(target) != origin_of(url):
                 # Never given back: a host that we were sent to may send us on to a third.
                 sent.pop("Authorization", None)
             url = target
@@ -218,12 +222,14 @@ class Transport:
         method: str,
         url: str,
         headers: Mapping[str, str],
-        body: bytes | None,
+        body: bytes | BinaryIO | None,
         patience_s: float | None,
     ) -> urllib3.BaseHTTPResponse:
         endpoint = self._endpoints.get(urlsplit(url).netloc)
         connect_s = endpoint.connect_timeout_s if endpoint is not None else 0.0
         read_s = patience_s or self._settings.read_timeout_s
+        # Configured for this host alone: they follow no redirect.
+        own = {} if endpoint is None else {n: v.reveal() for n, v in endpoint.headers}
         return self._pool(url).request(
             method,
             url,
@@ -231,6 +237,7 @@ class Transport:
                 "User-Agent": f"sampan/{__version__}",
                 # Digests are of the bytes as stored; some servers compress on the way.
                 "Accept-Encoding": "identity",
+                **own,
                 **headers,
             },
             body=body,
@@ -352,7 +359,8 @@ def _check_target(url: str, target: str) -> None:
     )
 
 
-def _origin(url: str) -> tuple[str, str, int]:
+def origin_of(url: str) -> tuple[str, str, int]:
+    """Scheme, host and port: what credentials belong to."""
     parts = urlsplit(url)
     default = 443 if parts.scheme == "https" else 80
     return parts.scheme, parts.hostname or "", parts.port or default
