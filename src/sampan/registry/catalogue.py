@@ -11,8 +11,7 @@ from typing import Any, NamedTuple
 
 from sampan.errors import UsageError
 from sampan.model.reference import DEFAULT_REGISTRY, Reference, parse_reference
-from sampan.registry.client import Origin, RegistryClient
-from sampan.registry.credentials import find_credential, find_token_hosts
+from sampan.registry.client import RegistryClient
 from sampan.registry.failures import NotFoundError, RegistryError, clean_text
 from sampan.registry.hub import list_hub_space, list_hub_tags, search_hub
 from sampan.registry.listings import FoundRepository, Space, TagListing
@@ -20,6 +19,7 @@ from sampan.registry.ngc import search_ngc
 from sampan.registry.ngc_account import list_spaces, read_ngc_config
 from sampan.registry.ngc_api import open_api
 from sampan.registry.ngc_repository import list_ngc_tags
+from sampan.registry.origins import find_origin
 from sampan.registry.settings import DEFAULT_SETTINGS, NGC, Settings
 
 SEARCHABLE = (NGC, DEFAULT_REGISTRY)
@@ -158,10 +158,7 @@ def open_client(
     reference: Reference, environment: Mapping[str, str], settings: Settings = DEFAULT_SETTINGS
 ) -> RegistryClient:
     """A client for a repository, with the credentials that are there for it."""
-    found = find_credential(reference.registry, reference.repository, environment)
-    hosts = settings.token_hosts + find_token_hosts(environment)
-    settings = settings._replace(token_hosts=hosts)
-    return RegistryClient(Origin(reference.registry, found.credential, settings), environment)
+    return RegistryClient(find_origin(reference, environment, settings).origin, environment)
 
 
 def _search_hub(
