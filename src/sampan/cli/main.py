@@ -133,7 +133,7 @@ def _overview() -> str:
     lines = ["usage: sampan COMMAND [OPTIONS] ...", ""]
     groups: dict[str, list[str]] = {}
     for name, command in COMMANDS.items():
-        groups.setdefault(command.group, []).append(f"  {name:<10} {command.summary}")
+        groups.setdefault(command.group, []).append(f"  {name:<14} {command.summary}")
     for group, rows in groups.items():
         lines += [f"{group}:", *rows, ""]
     return "\n".join([*lines, "sampan COMMAND --help shows a command's options."])

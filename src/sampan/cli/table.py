@@ -27,6 +27,13 @@ COMMANDS: dict[str, Command] = {
     "wait": Command("wait", "wait for containers to end and print their exit codes", "Containers"),
     "rm": Command("rm", "remove ended containers", "Containers"),
     "inspect": Command("inspect", "show all that is known of containers or images", "Containers"),
+    "search": Command("search", "find images in NGC's catalogue or on Docker Hub", "Images"),
+    "tags": Command("tags", "list the tags of a repository", "Images"),
+    "spaces": Command("spaces", "list the parts of nvcr.io that you can see", "Images"),
+    "about": Command("about", "show what is known of an image before it is fetched", "Images"),
+    "accept-license": Command(
+        "accept_license", "read and accept the terms of an image of NGC's", "Images"
+    ),
     "pull": Command("pull", "fetch an image from a registry", "Images"),
     "login": Command("login", "show credentials to a registry and keep them", "Images"),
     "logout": Command("logout", "forget the credentials of a registry", "Images"),
