@@ -88,7 +88,7 @@ class HeaderLog:
             self._end_run(_NOBODY, 0, 0)
         self._flush()
         self._out.write(_HEAD.pack(0, 0))
-        self._out.close()
+        self._out.flush(zstandard.FLUSH_FRAME)
 
     def _end_run(self, *values: int) -> None:
         for column, value in zip(self._columns, (self._pending, *values), strict=True):

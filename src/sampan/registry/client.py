@@ -120,6 +120,11 @@ class RegistryClient:
         """The registry itself, past its mirrors: for what is to change it."""
         return self._server
 
+    @property
+    def transport(self) -> Transport:
+        """The connections."""
+        return self._transport
+
     def close(self) -> None:
         """Close the connections."""
         self._transport.close()

@@ -85,7 +85,8 @@ class Authorizer:
 
         Args:
             challenges: of a 401.
-            scope: e.g. ``repository:nvidia/cuda:pull``; empty for a login check.
+            scope: e.g. ``repository:nvidia/cuda:pull``, several joined by a space; empty for a
+                login check.
             refused: the 401, for messages.
             strict: the credential itself is being checked: do without no part of it.
 
@@ -150,7 +151,8 @@ class Authorizer:
                 )
             credential = None
         answer = self._ask(realm, parameters, credential)
-        if answer.status in (401, 403) and credential is not None and not strict:
+        pushes = scope.partition(" ")[0].endswith("push")
+        if answer.status in (401, 403) and credential is not None and not (strict or pushes):
             # An expired key must not stand in the way of a public image.
             anonymous = self._ask(realm, parameters, None)
             if anonymous.status == 200:
@@ -165,12 +167,12 @@ class Authorizer:
         if answer.status == 401:
             raise self.refuse(answer)
         refusal = Refusal(answer.status, answer.headers, answer.body, "GET", answer.url)
-        repository = scope.removeprefix("repository:").rpartition(":")[0]
+        repository = scope.partition(" ")[0].removeprefix("repository:").rpartition(":")[0]
         raise explain_refusal(
             refusal,
             registry=self._registry,
             repository=repository,
-            what=f"read {repository}" if repository else "log in",
+            what=f"{'push to' if pushes else 'read'} {repository}" if repository else "log in",
         )
 
     def _ask(self, realm: str, parameters: dict[str, str], credential: Credential | None) -> Answer:
@@ -249,7 +251,13 @@ def _with_query(realm: str, parameters: dict[str, str]) -> str:
     """The realm with our parameters; a realm that brings its own keeps those (NGC did)."""
     parts = urlsplit(realm)
     own = {name for name, _ in parse_qsl(parts.query, keep_blank_values=True)}
-    added = {name: value for name, value in parameters.items() if value and name not in own}
+    added = [
+        # Scopes are repeated here; in what is posted they are joined (distribution's oauth.md).
+        (name, word)
+        for name, value in parameters.items()
+        if value and name not in own
+        for word in (value.split(" ") if name == "scope" else [value])
+    ]
     query = "&".join(part for part in (parts.query, urlencode(added, safe=":/")) if part)
     return parts._replace(query=query, fragment="").geturl()
 
