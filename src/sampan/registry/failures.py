@@ -114,7 +114,9 @@ def explain_refusal(
             return TermsError(
                 f"the terms of {registry}/{repository} were not accepted by your account",
                 evidence=evidence,
-                remedy=f"open {page}, log in, accept the terms, and pull again",
+                remedy=f"sampan accept-license {registry}/{repository}    (or at {page})"
+                if registry == "nvcr.io"
+                else f"open {page}, log in, accept the terms, and pull again",
             )
         case 451:
             return RegionError(

@@ -16,6 +16,7 @@ from sampan.registry.failures import (
     ForbiddenError,
     NotFoundError,
     Refusal,
+    RegionError,
     RegistryError,
     UnauthorizedError,
     clean_text,
@@ -199,6 +200,10 @@ class NgcApi:
                     f"NGC has nothing of that name, or hides it: cannot {what}",
                     evidence=evidence,
                     remedy="the form is ORG[/TEAM]/IMAGE; sampan search finds names",
+                )
+            case 451:
+                return RegionError(
+                    f"NGC does not show this in your region: cannot {what}", evidence=evidence
                 )
         refusal = Refusal(answer.status, answer.headers, answer.body, "GET", answer.url)
         return explain_refusal(refusal, registry=NGC, repository=space, what=what)
