@@ -20,6 +20,7 @@ from sampan.images.limits import DEFAULT_LIMITS, Limits
 from sampan.images.link import link_image
 from sampan.images.pack_file import load_index
 from sampan.images.packs import mark_used
+from sampan.images.partial import sweep_partials
 from sampan.images.sources.changes import change_config, detect_architecture, make_config
 from sampan.images.sources.opening import open_source, parse_source
 from sampan.images.store import StoredImage, has_image
@@ -299,6 +300,7 @@ def _sweep(store: StoreLayout) -> None:
     with store_errors(store):
         for directory in directories:
             sweep_temporaries(Path(directory), _DAY_S, time.time())
+    sweep_partials(store, time.time())
 
 
 def _suggested_name(source: str, image: SourceImage) -> Reference:

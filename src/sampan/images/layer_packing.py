@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from sampan.images.limits import Limits
+from sampan.images.metering import LayerProgress
 from sampan.images.packs import PackTask, find_pack, pack_task
 from sampan.images.store_access import require_space, store_errors
 from sampan.images.store_layout import StoreLayout
@@ -31,12 +32,16 @@ class ImportEvent(NamedTuple):
         kind: ``layers`` (``total`` of them), ``layer`` (``done`` of ``total`` bytes read; 0 total =
             unknown), ``packed``, ``present`` (nothing to do), ``link``, ``warning``.
         text: the layer's label, or the warning.
+        stage: of a layer; see LayerProgress.
+        limit: likewise.
     """
 
     kind: str
     text: str = ""
     done: int = 0
     total: int = 0
+    stage: str = ""
+    limit: str = ""
 
 
 Tell = Callable[[ImportEvent], None]
@@ -154,9 +159,8 @@ def _pack(tasks: Sequence[PackTask], processes: int, tell: Tell) -> list[str]:
     threads = min(cores, max(2, 2 * cores // processes))
     ordered = [tasks[at]._replace(threads=threads) for at in order]
 
-    def hear(position: int, done: int) -> None:
-        layer = ordered[position].layer
-        tell(ImportEvent("layer", layer.label, done, layer.size))
+    def hear(position: int, progress: LayerProgress) -> None:
+        tell(_event(ordered[position].layer, progress))
 
     def finish(position: int) -> None:
         layer = ordered[position].layer
@@ -167,8 +171,13 @@ def _pack(tasks: Sequence[PackTask], processes: int, tell: Tell) -> list[str]:
     return [by_position[at] for at in range(len(tasks))]
 
 
+def _event(layer: SourceLayer, progress: LayerProgress) -> ImportEvent:
+    done, stage, limit = progress
+    return ImportEvent("layer", layer.label, done, layer.size, stage, limit)
+
+
 def _pack_here(task: PackTask, tell: Tell) -> str:
     layer = task.layer
-    digest = pack_task(task, lambda done: tell(ImportEvent("layer", layer.label, done, layer.size)))
+    digest = pack_task(task, lambda progress: tell(_event(layer, progress)))
     tell(ImportEvent("packed", layer.label, layer.size, layer.size))
     return digest

@@ -7,24 +7,37 @@ import contextlib
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple, cast
 
-from sampan.images.limits import Limits
+from sampan.images.limits import LayerError, Limits
+from sampan.images.metering import LayerMeter, LayerProgress
 from sampan.images.pack import pack_layer
+from sampan.images.partial import KeptStream, drop_partials
 from sampan.images.store_access import layer_lock, store_errors
 from sampan.images.store_layout import StoreLayout, hex_of
 from sampan.kernel.atomic import temporary_beside, write_atomic
-from sampan.model.source import SourceLayer
+from sampan.model.source import ResumableLayer, SourceLayer
+
+DEFAULT_MEMORY = 48 << 20
 
 
 class PackTask(NamedTuple):
-    """A layer to be packed into the store; ``threads`` of them compress."""
+    """A layer to be packed into the store.
+
+    Attributes:
+        threads: that compress; None = as many as there are cores.
+        memory: bytes of a remote layer that may be read ahead.
+    """
 
     layout: StoreLayout
     compression: str
     layer: SourceLayer
     limits: Limits
     threads: int | None
+    memory: int = DEFAULT_MEMORY
+
+
+Report = Callable[[LayerProgress], None]
 
 
 def find_pack(layout: StoreLayout, compression: str, digest: str, diff_id: str) -> str | None:
@@ -39,8 +52,10 @@ def find_pack(layout: StoreLayout, compression: str, digest: str, diff_id: str) 
     return None
 
 
-def pack_task(task: PackTask, progress: Callable[[int], None]) -> str:
+def pack_task(task: PackTask, report: Report) -> str:
     """Pack a layer unless another process just did; return the digest it is stored under.
+
+    While another process is at it, its progress is reported; when it dies, we take over.
 
     Raises:
         LayerError: the layer is broken or hostile.
@@ -49,13 +64,22 @@ def pack_task(task: PackTask, progress: Callable[[int], None]) -> str:
     """
     layer = task.layer
     if not layer.digest:
-        return _pack_unknown(task, progress)
-    with layer_lock(task.layout, task.compression, layer.digest):
+        return _pack_unknown(task, report)
+
+    def wait(done: int) -> None:
+        report(LayerProgress(done, "wait"))
+
+    with layer_lock(task.layout, task.compression, layer.digest, wait) as note:
+
+        def tell(progress: LayerProgress) -> None:
+            note(progress.done)
+            report(progress)
+
         found = find_pack(task.layout, task.compression, layer.digest, layer.diff_id)
         if found is not None:
             return found
         index = Path(task.layout.pack_file(task.compression, layer.digest, "index"))
-        diff_id = _pack(task, index.with_suffix(".pack"), index, progress)[1]
+        diff_id = _pack_known(task, index, tell)
         _note_diff(task, layer.digest, diff_id)
     return layer.digest
 
@@ -66,13 +90,36 @@ def mark_used(layout: StoreLayout, compression: str, digest: str) -> None:
         os.utime(layout.pack_file(compression, digest, "index"))
 
 
-def _pack_unknown(task: PackTask, progress: Callable[[int], None]) -> str:
+def _pack_known(task: PackTask, index: Path, report: Report) -> str:
+    """Pack a layer whose digest is known, with what an earlier pull has left of it; its diffID."""
+    layer, data = task.layer, index.with_suffix(".pack")
+    if not isinstance(layer, ResumableLayer):
+        with layer.open() as stream:
+            return _pack(task, stream, data, index, LayerMeter(report, layer.size, None))[1]
+    while True:
+        with KeptStream(task.layout, layer, memory=task.memory) as kept:
+            meter = LayerMeter(report, layer.size, kept)
+            try:
+                diff_id = _pack(task, cast("BinaryIO", kept), data, index, meter)[1]
+            except LayerError:
+                drop_partials(task.layout, layer.digest)
+                # What was kept may be what is wrong: once more, all from the network.
+                if not kept.is_resumed:
+                    raise
+            else:
+                drop_partials(task.layout, layer.digest)
+                return diff_id
+
+
+def _pack_unknown(task: PackTask, report: Report) -> str:
     """A layer whose digest is known when it has been read: packed aside, then moved."""
     directory = Path(task.layout.packs(task.compression))
     index = temporary_beside(directory / "layer.index")
     data = index.with_suffix(".pack")
     try:
-        digest, diff_id = _pack(task, data, index, progress)
+        with task.layer.open() as stream:
+            meter = LayerMeter(report, task.layer.size, None)
+            digest, diff_id = _pack(task, stream, data, index, meter)
         with (
             layer_lock(task.layout, task.compression, digest),
             store_errors(task.layout),
@@ -89,10 +136,10 @@ def _pack_unknown(task: PackTask, progress: Callable[[int], None]) -> str:
 
 
 def _pack(
-    task: PackTask, data: Path, index: Path, progress: Callable[[int], None]
+    task: PackTask, stream: BinaryIO, data: Path, index: Path, progress: Callable[[int], None]
 ) -> tuple[str, str]:
     layer = task.layer
-    with layer.open() as stream, store_errors(task.layout):
+    with store_errors(task.layout):
         packed = pack_layer(
             stream,
             data,

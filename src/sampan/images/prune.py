@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from sampan.images.catalogue import delete_image_files, list_names, list_records
+from sampan.images.partial import list_partials
 from sampan.images.store_access import names_lock, passing_locks, prune_lock, store_errors
 from sampan.images.store_layout import COMPRESSIONS, PACK_SUFFIXES, StoreLayout
 from sampan.kernel.locks import is_held
@@ -91,6 +92,8 @@ def _prune_left_overs(layout: StoreLayout, *, dry_run: bool) -> Iterator[PrunedI
             incomplete = marker and f"{name.partition('.')[0]}.{marker}" not in names
             if name.startswith(".tmp-") or incomplete:
                 yield _free("left-over", name, [f"{directory}/{name}"], dry_run=dry_run)
+    for kept in list_partials(layout):
+        yield _free("left-over", os.path.basename(kept), [kept], dry_run=dry_run)
     for compression in COMPRESSIONS:
         for path in _diff_notes(layout, compression):
             if not os.path.exists(layout.pack_file(compression, path.read_text(), "index")):

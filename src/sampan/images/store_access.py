@@ -12,13 +12,13 @@ Three locks, all advisory (``kernel.locks``), taken in this order:
 import contextlib
 import errno
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from sampan.errors import SampanError
 from sampan.images.store import check_store
 from sampan.images.store_layout import COMPRESSIONS, StoreLayout, hex_of
-from sampan.kernel.locks import locked
+from sampan.kernel.locks import leave_note, locked
 
 
 class StoreError(SampanError):
@@ -79,6 +79,7 @@ def _make_directories(layout: StoreLayout) -> None:
             layout.images,
             layout.refs,
             layout.locks,
+            layout.partials,
             *map(layout.packs, COMPRESSIONS),
             *map(layout.diffs, COMPRESSIONS),
         ):
@@ -140,10 +141,31 @@ def names_lock(layout: StoreLayout) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def layer_lock(layout: StoreLayout, compression: str, digest: str) -> Iterator[None]:
-    """Be the only one who packs this layer."""
-    with _lock(layout, f"layer-{compression}-{hex_of(digest)}"):
-        yield
+def layer_lock(
+    layout: StoreLayout,
+    compression: str,
+    digest: str,
+    waiting: Callable[[int], None] | None = None,
+) -> Iterator[Callable[[int], None]]:
+    """Be the only one who packs this layer.
+
+    Args:
+        layout: the store.
+        compression: of the pack.
+        digest: of the layer.
+        waiting: called while another process packs it, with the bytes that it has read.
+
+    Returns:
+        What takes our own progress for others to see.
+    """
+
+    def hear(note: bytes) -> None:
+        if waiting is not None and (note.isdigit() or not note):
+            waiting(int(note or b"0"))
+
+    name = f"layer-{compression}-{hex_of(digest)}"
+    with _lock(layout, name, waiting=hear if waiting else None) as descriptor:
+        yield lambda done: leave_note(descriptor, b"%d" % done)
 
 
 @contextlib.contextmanager
@@ -163,13 +185,19 @@ def passing_locks(layout: StoreLayout) -> list[Path]:
 
 
 @contextlib.contextmanager
-def _lock(layout: StoreLayout, name: str, *, shared: bool = False) -> Iterator[None]:
-    lock = locked(f"{layout.locks}/{name}.lock", shared=shared)
+def _lock(
+    layout: StoreLayout,
+    name: str,
+    *,
+    shared: bool = False,
+    waiting: Callable[[bytes], None] | None = None,
+) -> Iterator[int]:
+    lock = locked(f"{layout.locks}/{name}.lock", shared=shared, waiting=waiting)
     # Only the lock itself: what goes wrong under it is mapped by who does it.
     with store_errors(layout):
-        lock.__enter__()
+        descriptor = lock.__enter__()
     try:
-        yield
+        yield descriptor
     finally:
         lock.__exit__(None, None, None)
 

@@ -7,6 +7,7 @@ A store is a directory of content-addressed files::
     packs/<compression>/sha256/<hex>.pushed          JSON: its blobs that registries were given
     packs/<compression>/diff/<hex>                    by diffID: the digest of the layer's pack
     images/sha256/<hex>.sif, .facts.json, .config.json, .record.json    by the config's digest
+    partial/<hex>.<offset>                            see partial.py
     refs/<escaped name>                               small JSON: which image a name means
     locks/                                            see store_locks
 
@@ -48,6 +49,11 @@ class StoreLayout(NamedTuple):
     def locks(self) -> str:
         """Directory of the lock files."""
         return f"{self.root}/locks"
+
+    @property
+    def partials(self) -> str:
+        """Directory of the fetched parts of layers that are not packed yet."""
+        return f"{self.root}/partial"
 
     def packs(self, compression: str) -> str:
         """Directory of the packs of one compression."""

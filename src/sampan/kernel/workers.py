@@ -21,6 +21,7 @@ from sampan.errors import SampanError
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
+Word = TypeVar("Word")
 
 _PATIENCE_S = 5.0
 """How long a worker may take to clean up after SIGTERM."""
@@ -46,18 +47,18 @@ class _Worker(NamedTuple):
 
 
 def run_tasks(
-    function: Callable[[Task, Callable[[int], None]], Result],
+    function: Callable[[Task, Callable[[Word], None]], Result],
     tasks: Sequence[Task],
     *,
     processes: int,
-    progress: Callable[[int, int], None],
+    progress: Callable[[int, Word], None],
     finished: Callable[[int], None] = lambda _: None,
 ) -> list[Result]:
     """Run ``function(task, report)`` for every task, up to ``processes`` at a time.
 
     Args:
         function: of a module, so that a worker can import it. Tasks, results and exceptions are
-            pickled. What it says through ``report`` arrives at ``progress(position, number)``.
+            pickled. What it says through ``report`` arrives at ``progress(position, word)``.
         tasks: started in this order; the results come in this order.
         processes: at least 1.
         progress: called in this process.
@@ -115,7 +116,7 @@ def serve() -> None:
         while True:
             position, task = _receive(requests)
             try:
-                result = function(task, lambda number, at=position: answer(at, "progress", number))
+                result = function(task, lambda word, at=position: answer(at, "progress", word))
             except Exception as error:  # whatever it is, the parent must hear it
                 answer(position, "failure", error)
             else:
