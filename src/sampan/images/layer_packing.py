@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from sampan.images.limits import Limits
 from sampan.images.metering import LayerProgress
-from sampan.images.packs import PackTask, find_pack, pack_task
+from sampan.images.packs import DEFAULT_MEMORY, PackTask, find_pack, pack_task
 from sampan.images.store_access import require_space, store_errors
 from sampan.images.store_layout import StoreLayout
 from sampan.kernel.workers import run_tasks
@@ -20,6 +20,17 @@ WORTH_A_PROCESS = 8 << 20
 """Bytes of a layer that repay the start of a worker process."""
 
 MAXIMUM_PROCESSES = 8
+
+_REMOTE_PROCESSES = 4
+"""More layers at once bring nothing a network could give, and would not fit into the budget."""
+
+MEMORY_BUDGET = 280 << 20
+"""Bytes that all processes of a pull may use together, whatever the sizes."""
+
+_OWN_MEMORY = 40 << 20
+_WORKER_MEMORY = 45 << 20
+_THREAD_MEMORY = 5 << 20
+"""Seen on images of 100 MB to 10 GB: this process, a worker without and with a thread."""
 
 _LEAST_PACKED = 0.7
 """A pack is hardly ever smaller than this share of its gzip or zstd layer."""
@@ -132,7 +143,7 @@ def pack_layers(
     require_space(store, plan.needed_bytes)
     tasks = [PackTask(store, compression, layer, limits, None) for layer in plan.missing.values()]
     wanted = _worker_number(tasks, processes, remote=image.remote)
-    packed = dict(zip(plan.missing, _pack(tasks, wanted, tell), strict=True))
+    packed = dict(zip(plan.missing, _pack(tasks, wanted, tell, remote=image.remote), strict=True))
     return [plan.found.get(key) or packed[key] for key in plan.keys]
 
 
@@ -144,12 +155,20 @@ def _worker_number(tasks: Sequence[PackTask], limit: int | None, *, remote: bool
     if remote and sum(task.layer.size for task in tasks) >= WORTH_A_PROCESS:
         # Two at least: while one waits for the network, the other works. More than cores cost
         # more than they bring (seen on two cores).
-        return min(max(cores, 2), len(tasks), limit or MAXIMUM_PROCESSES)
+        return min(max(cores, 2), len(tasks), limit or _REMOTE_PROCESSES)
     big = sum(task.layer.size >= WORTH_A_PROCESS for task in tasks)
     return min(cores, big, limit or MAXIMUM_PROCESSES)
 
 
-def _pack(tasks: Sequence[PackTask], processes: int, tell: Tell) -> list[str]:
+def _divide_memory(processes: int, threads: int) -> tuple[int, int]:
+    """Threads of each worker, and bytes that it may read ahead, so that all stay in the budget."""
+    share = (MEMORY_BUDGET - _OWN_MEMORY) // processes
+    memory = min(DEFAULT_MEMORY, share // 4)
+    room = (share - _WORKER_MEMORY - memory) // _THREAD_MEMORY
+    return max(2, min(threads, room)), memory
+
+
+def _pack(tasks: Sequence[PackTask], processes: int, tell: Tell, *, remote: bool) -> list[str]:
     if processes < 2:
         return [_pack_here(task, tell) for task in tasks]
     # The largest first, so that no worker begins it when the others are done. Twice the cores in
@@ -157,7 +176,10 @@ def _pack(tasks: Sequence[PackTask], processes: int, tell: Tell) -> list[str]:
     cores = len(os.sched_getaffinity(0))
     order = sorted(range(len(tasks)), key=lambda at: -tasks[at].layer.size)
     threads = min(cores, max(2, 2 * cores // processes))
-    ordered = [tasks[at]._replace(threads=threads) for at in order]
+    memory = DEFAULT_MEMORY
+    if remote:
+        threads, memory = _divide_memory(processes, threads)
+    ordered = [tasks[at]._replace(threads=threads, memory=memory) for at in order]
 
     def hear(position: int, progress: LayerProgress) -> None:
         tell(_event(ordered[position].layer, progress))

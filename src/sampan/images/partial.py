@@ -180,7 +180,7 @@ def find_partial(layout: StoreLayout, digest: str, size: int) -> Partial | None:
             first = int(offset)
             found.append(Partial(path, first, first + os.lstat(path).st_size))
     best = max(
-        (one for one in found if one.first < one.end <= size),
+        (one for one in found if 0 <= one.first < one.end <= size),
         key=lambda one: one.end - one.first,
         default=None,
     )
