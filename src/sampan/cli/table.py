@@ -35,8 +35,11 @@ COMMANDS: dict[str, Command] = {
         "accept_license", "read and accept the terms of an image of NGC's", "Images"
     ),
     "pull": Command("pull", "fetch an image from a registry", "Images"),
+    "push": Command("push", "give an image to a registry", "Images"),
+    "tag": Command("tag", "give an image another name", "Images"),
     "login": Command("login", "show credentials to a registry and keep them", "Images"),
     "logout": Command("logout", "forget the credentials of a registry", "Images"),
+    "whoami": Command("whoami", "show which credentials count at a registry", "Images"),
     "import": Command(
         "import_image", "make an image from an archive, layout or directory", "Images"
     ),

@@ -112,7 +112,16 @@ def parse_index(document: Mapping[str, Any], where: str) -> list[Descriptor]:
     """
     if "layers" in document or "config" in document:
         raise _damaged(f"{where} is index and manifest at once", "it has manifests and layers")
-    return [_descriptor(entry, where) for entry in _list(document, "manifests", where)]
+    return parse_descriptors(document, "manifests", where)
+
+
+def parse_descriptors(document: Mapping[str, Any], member: str, where: str) -> list[Descriptor]:
+    """The descriptors in a list of a document.
+
+    Raises:
+        SourceError: there is no such list, or one is malformed.
+    """
+    return [parse_descriptor(entry, where) for entry in _list(document, member, where)]
 
 
 def parse_manifest(document: Mapping[str, Any], where: str) -> Manifest:
@@ -129,8 +138,8 @@ def parse_manifest(document: Mapping[str, Any], where: str) -> Manifest:
         )
     if "manifests" in document:
         raise _damaged(f"{where} is manifest and index at once", "it has layers and manifests")
-    config = _descriptor(document.get("config"), where)
-    layers = tuple(_descriptor(entry, where) for entry in _list(document, "layers", where))
+    config = parse_descriptor(document.get("config"), where)
+    layers = tuple(parse_descriptor(entry, where) for entry in _list(document, "layers", where))
     if len(layers) > MAXIMUM_LAYERS:
         raise SourceError(
             f"{where} has too many layers",
@@ -279,7 +288,12 @@ def check_digest(digest: object, where: str) -> str:
     return digest
 
 
-def _descriptor(entry: object, where: str) -> Descriptor:
+def parse_descriptor(entry: object, where: str) -> Descriptor:
+    """A descriptor, whatever it describes.
+
+    Raises:
+        SourceError: it is malformed.
+    """
     if not isinstance(entry, dict):
         raise _damaged(f"{where} has a malformed descriptor", repr(entry)[:100])
     size = entry.get("size")
