@@ -16,8 +16,9 @@ from sampan.registry.failures import NotFoundError, RegistryError, clean_text
 from sampan.registry.hub import list_hub_space, list_hub_tags, search_hub
 from sampan.registry.listings import FoundRepository, Space, TagListing
 from sampan.registry.ngc import search_ngc
-from sampan.registry.ngc_account import list_spaces, read_ngc_config
+from sampan.registry.ngc_account import list_spaces
 from sampan.registry.ngc_api import open_api
+from sampan.registry.ngc_config import read_ngc_config
 from sampan.registry.ngc_repository import list_ngc_tags
 from sampan.registry.origins import find_origin
 from sampan.registry.settings import DEFAULT_SETTINGS, NGC, Settings

@@ -1,22 +1,16 @@
-"""Who a key belongs to at NGC: kind, organisations, teams, products; and the spaces one can see.
-
-Also what ``ngc config set`` keeps (``~/.ngc/config``) of organisation and team.
-"""
+"""Who a key belongs to at NGC: kind, organisations, teams, products; and the spaces one can see."""
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, NamedTuple
 
-from sampan.registry.failures import RegistryError, UnauthorizedError, clean_text
+from sampan.registry.failures import RegistryError, UnauthorizedError
 from sampan.registry.listings import Space, object_of, objects_of, text_of, texts_of
 from sampan.registry.ngc import PUBLIC_SPACES, count_images
 from sampan.registry.ngc_api import ANY_SPACE, NgcApi, key_kind
-from sampan.registry.secret import Credential, Secret
+from sampan.registry.secret import Credential
 from sampan.registry.settings import DEFAULT_SETTINGS, Settings
 
-_MAXIMUM_CONFIG = 1 << 20
 _KINDS = {"PERSONAL_KEY": "personal", "SERVICE_KEY": "service"}
-_NOTHING = ("", "no-team", "no-org")
 
 
 class KeyDetails(NamedTuple):
@@ -37,14 +31,6 @@ class KeyDetails(NamedTuple):
     products: tuple[str, ...] = ()
     user: str = ""
     expires: str = ""
-
-
-class NgcConfig(NamedTuple):
-    """What ``ngc config set`` has written; empty members are not set."""
-
-    key: Secret
-    org: str
-    team: str
 
 
 def describe_key(
@@ -93,35 +79,6 @@ def list_spaces(api: NgcApi) -> list[Space]:
         if name not in known
     ]
     return own + public
-
-
-def read_ngc_config(environment: Mapping[str, str]) -> NgcConfig:
-    """``[CURRENT]`` of ``~/.ngc/config``; variables of the ngc program go first for org and team.
-
-    What cannot be read counts as absent: the file is another program's.
-    """
-    said = _read_section(environment)
-    key = said.get("apikey", "")
-    org = environment.get("NGC_CLI_ORG", "") or said.get("org", "")
-    team = environment.get("NGC_CLI_TEAM", "") or said.get("team", "")
-    return NgcConfig(
-        Secret("" if key.startswith("no-") else key),
-        "" if org in _NOTHING else clean_text(org),
-        "" if team in _NOTHING else clean_text(team),
-    )
-
-
-def _read_section(environment: Mapping[str, str]) -> Mapping[str, str]:
-    import configparser
-
-    home = environment.get("NGC_CLI_HOME") or f"{environment.get('HOME', '')}/.ngc"
-    parser = configparser.ConfigParser(interpolation=None)
-    try:
-        with open(Path(home, "config"), encoding="utf-8", errors="replace") as stream:
-            parser.read_string(stream.read(_MAXIMUM_CONFIG))
-    except (OSError, configparser.Error):
-        return {}
-    return parser["CURRENT"] if parser.has_section("CURRENT") else {}
 
 
 def _read_me(api: NgcApi) -> dict[str, Any]:

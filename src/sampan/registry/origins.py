@@ -85,6 +85,6 @@ def _credential_of(
     name = endpoint.host
     if name == registry_host(DEFAULT_REGISTRY):
         name = DEFAULT_REGISTRY
-    found = find_credential(name, endpoint.repository(repository), environment)
+    found = find_credential(name, endpoint.repository(repository), environment, named_only=True)
     problems += found.problems
     return found.credential

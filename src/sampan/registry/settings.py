@@ -11,6 +11,13 @@ MIRROR_CONNECT_TIMEOUT_S = 5.0
 
 _HOSTS = {DEFAULT_REGISTRY: "registry-1.docker.io"}
 
+TOKEN_HOSTS = {
+    NGC: "authn.nvidia.com",
+    "registry-1.docker.io": "auth.docker.io",
+    "registry.gitlab.com": "gitlab.com",
+}
+"""Token hosts that belong to a registry on another host."""
+
 
 class Settings(NamedTuple):
     """Patience and trust.

@@ -19,20 +19,20 @@ from sampan.registry.failures import (
     plain_url,
 )
 from sampan.registry.secret import Credential, Secret
-from sampan.registry.settings import NGC, Settings, host_name, may_speak_plainly, registry_host
+from sampan.registry.settings import (
+    NGC,
+    TOKEN_HOSTS,
+    Settings,
+    host_name,
+    may_speak_plainly,
+    registry_host,
+)
 from sampan.registry.transport import Answer, Transport
 
 MAXIMUM_TOKEN_BODY = 1 << 20
 _DEFAULT_LIFE_S = 60
 _LONGEST_MARGIN_S = 60.0
 _CLIENT_ID = "sampan"
-
-_TOKEN_HOSTS = {
-    NGC: "authn.nvidia.com",
-    "registry-1.docker.io": "auth.docker.io",
-    "registry.gitlab.com": "gitlab.com",
-}
-"""Token hosts that belong to a registry on another host."""
 
 
 class _Token(NamedTuple):
@@ -238,7 +238,7 @@ def may_have_credential(
     host = urlsplit(realm).hostname or ""
     return (
         host == _own_host(registry)
-        or host == _TOKEN_HOSTS.get(ours)
+        or host == TOKEN_HOSTS.get(ours)
         or (registry, host) in token_hosts
     )
 
