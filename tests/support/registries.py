@@ -125,11 +125,20 @@ class Front:
 
 
 @contextlib.contextmanager
-def front(backend: Backend, tls: tuple[Path, Path] | None = None) -> Iterator[Front]:
-    """Serve a front on loopback; with certificate and key over TLS."""
-    state = Front(backend)
+def front(
+    backend: Backend,
+    tls: tuple[Path, Path] | None = None,
+    *,
+    state: Front | None = None,
+    handler: "type[FrontHandler] | None" = None,
+) -> Iterator[Front]:
+    """Serve a front on loopback; with certificate and key over TLS.
 
-    class Handler(_Handler):
+    ``state`` and ``handler`` are for servers that know more than this one.
+    """
+    state = state or Front(backend)
+
+    class Handler(handler or FrontHandler):  # type: ignore[misc]
         registry = state
 
     server = _Server(("127.0.0.1", 0), Handler)
@@ -160,7 +169,9 @@ class _Server(http.server.ThreadingHTTPServer):
             super().handle_error(request, address)
 
 
-class _Handler(http.server.BaseHTTPRequestHandler):
+class FrontHandler(http.server.BaseHTTPRequestHandler):
+    """Answers as a front's state says."""
+
     protocol_version = "HTTP/1.1"
     registry: Front
 
@@ -176,7 +187,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self.do_GET()
 
     def do_POST(self) -> None:
-        self.form = parse_qs(self.rfile.read(int(self.headers["Content-Length"])).decode())
+        self.posted = self.rfile.read(int(self.headers["Content-Length"]))
+        self.form = parse_qs(self.posted.decode())
         self.do_GET()
 
     def answer(self, status: int, headers: dict[str, str] | None = None, body: bytes = b"") -> None:
@@ -277,9 +289,13 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
 @contextlib.contextmanager
 def docker_registry(
-    base: Path, *, htpasswd: str = "", tls: tuple[Path, Path] | None = None
+    base: Path,
+    *,
+    htpasswd: str = "",
+    tls: tuple[Path, Path] | None = None,
+    auth: dict[str, Any] | None = None,
 ) -> Iterator[str]:
-    """Debian's docker-registry on loopback; gives its host and port."""
+    """Debian's docker-registry on loopback; gives its host and port. ``auth`` as in its config."""
     require_programs("docker-registry", "skopeo")
     base.mkdir(parents=True, exist_ok=True)
     host = f"127.0.0.1:{free_port()}"
@@ -292,6 +308,8 @@ def docker_registry(
     if htpasswd:
         (base / "htpasswd").write_text(htpasswd)
         settings["auth"] = {"htpasswd": {"realm": "here", "path": str(base / "htpasswd")}}
+    if auth is not None:
+        settings["auth"] = auth
     if tls is not None:
         settings["http"]["tls"] = {"certificate": str(tls[0]), "key": str(tls[1])}
     # JSON is YAML.
