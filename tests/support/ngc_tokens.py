@@ -54,6 +54,12 @@ class Signer:
             }
         }
 
+    def public_key(self) -> bytes:
+        """PEM."""
+        return self._key.public_key().public_bytes(
+            serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
+        )
+
     def sign(self, repository: str, life_s: float = 300) -> str:
         """A token that lets its holder pull from a repository."""
         now = int(time.time())

@@ -206,7 +206,10 @@ class NgcApi:
                     f"NGC does not show this in your region: cannot {what}", evidence=evidence
                 )
         refusal = Refusal(answer.status, answer.headers, answer.body, "GET", answer.url)
-        return explain_refusal(refusal, registry=NGC, repository=space, what=what)
+        error = explain_refusal(refusal, registry=NGC, repository=space, what=what)
+        # NGC's errors are not of the registries' form.
+        error.evidence = evidence
+        return error
 
 
 ANY_SPACE = "-"
