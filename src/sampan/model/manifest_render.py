@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sampan.errors import UsageError
-from sampan.model.image import Platform
 from sampan.model.manifest import Descriptor
 
 FORMS = ("oci", "v2s2")
@@ -47,10 +46,10 @@ def layer_type(form: str, compression: str) -> str:
     return found
 
 
-def describe(media_type: str, content: bytes, **annotations: str) -> Descriptor:
+def describe(media_type: str, content: bytes) -> Descriptor:
     """The descriptor of a document."""
     digest = f"sha256:{hashlib.sha256(content).hexdigest()}"
-    return Descriptor(media_type, digest, len(content), None, annotations)
+    return Descriptor(media_type, digest, len(content), None, {})
 
 
 def render_manifest(
@@ -72,19 +71,16 @@ def render_index(manifests: Sequence[Mapping[str, Any]]) -> bytes:
     return dump_document({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": list(manifests)})
 
 
-def render_descriptor(
-    descriptor: Descriptor, platform: Platform | None = None, **more: str
-) -> dict[str, Any]:
-    """A descriptor as JSON has it; ``more`` are annotations besides its own."""
+def render_descriptor(descriptor: Descriptor) -> dict[str, Any]:
+    """A descriptor as JSON has it."""
     found: dict[str, Any] = {
         "mediaType": descriptor.media_type,
         "digest": descriptor.digest,
         "size": descriptor.size,
     }
-    annotations = {**descriptor.annotations, **more}
-    if annotations:
-        found["annotations"] = annotations
-    platform = platform or descriptor.platform
+    if descriptor.annotations:
+        found["annotations"] = dict(descriptor.annotations)
+    platform = descriptor.platform
     if platform is not None:
         found["platform"] = {
             "architecture": platform.architecture,
