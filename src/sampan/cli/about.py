@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from sampan.cli.flags import add_flag
-from sampan.engines.remote_details import HostFit, ImageDetails, describe_image
+from sampan.engines.host_fit import HostFit
+from sampan.engines.remote_details import ImageDetails, describe_image
 from sampan.errors import UsageError
 
 _MAXIMUM_KEY = 1 << 20

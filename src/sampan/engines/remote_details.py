@@ -6,15 +6,14 @@ The rooms registry, gpus and driver do not know each other; they are joined here
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
-from sampan.driver.absence import list_missing
 from sampan.driver.cache import current_inventory
-from sampan.errors import SampanError
+from sampan.engines.host_fit import HostFit, ask_host
 from sampan.gpus.requirement_words import (
     brings_compatibility,
     describe_requirements,
     find_cuda_version,
 )
-from sampan.gpus.requirements import RequirementError, check_requirements
+from sampan.gpus.requirements import RequirementError
 from sampan.images.importer import host_platform
 from sampan.model.image import Platform
 from sampan.model.inventory import Inventory
@@ -27,22 +26,6 @@ from sampan.registry.ngc_repository import NgcNameError, NgcRepository, find_rep
 from sampan.registry.settings import DEFAULT_SETTINGS, NGC, Settings
 from sampan.registry.signatures import verify_signatures
 from sampan.registry.suggestions import require_tag
-
-
-class HostFit(NamedTuple):
-    """Whether this host's driver meets what an image demands.
-
-    Attributes:
-        driver: version; empty without a driver that could be used.
-        cuda: the highest that it supports; empty when unknown.
-        fits: None when there is no driver to be asked.
-        why_not: the failing terms, in the words of ``sampan run --gpus``.
-    """
-
-    driver: str
-    cuda: str
-    fits: bool | None
-    why_not: str = ""
 
 
 class ImageDetails(NamedTuple):
@@ -118,7 +101,7 @@ def describe_image(
         cuda=find_cuda_version(variables),
         needs=needs,
         brings_compatibility=brings_compatibility(variables),
-        host=_ask_host(variables, find_inventory),
+        host=ask_host(variables, find_inventory),
         verified=verified,
         catalogue=catalogue,
         notes=tuple(notes),
@@ -136,18 +119,3 @@ def _ask_catalogue(
     except (RegistryError, NgcNameError) as error:
         notes.append(f"the catalogue tells nothing of it: {error.cause} ({error.evidence})")
         return None
-
-
-def _ask_host(variables: Mapping[str, str], find_inventory: Callable[[], Inventory]) -> HostFit:
-    try:
-        inventory = find_inventory()
-    except SampanError:
-        return HostFit("", "", None)
-    if inventory.platform == "none" or list_missing(inventory):
-        return HostFit("", "", None)
-    driver = inventory.module_version or inventory.driver_version
-    try:
-        check_requirements(variables, inventory, inventory.gpus)
-    except RequirementError as error:
-        return HostFit(driver, inventory.cuda_version, False, error.evidence)
-    return HostFit(driver, inventory.cuda_version, True)

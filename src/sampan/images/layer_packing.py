@@ -11,7 +11,8 @@ from typing import NamedTuple
 from sampan.images.limits import Limits
 from sampan.images.metering import LayerProgress
 from sampan.images.packs import DEFAULT_MEMORY, PackTask, find_pack, pack_task
-from sampan.images.store_access import require_space, store_errors
+from sampan.images.room import measure_room, require_room
+from sampan.images.store_access import store_errors
 from sampan.images.store_layout import StoreLayout
 from sampan.kernel.workers import run_tasks
 from sampan.model.source import SourceImage, SourceLayer
@@ -34,6 +35,9 @@ _THREAD_MEMORY = 5 << 20
 
 _LEAST_PACKED = 0.7
 """A pack is hardly ever smaller than this share of its gzip or zstd layer."""
+
+_FILES_OF_PACK = 4
+_FILES_OF_IMAGE = 5
 
 
 class ImportEvent(NamedTuple):
@@ -68,6 +72,7 @@ class LayerPlan(NamedTuple):
         fetch_bytes: of the missing layers, as their source gives them; 0 when it does not know.
         present_bytes: of the layers that are there, likewise.
         needed_bytes: that will be written at the least; 0 when not known.
+        likely_bytes: that will be on the disk afterwards, more or less; 0 when not known.
     """
 
     keys: tuple[str, ...]
@@ -76,6 +81,12 @@ class LayerPlan(NamedTuple):
     fetch_bytes: int
     present_bytes: int
     needed_bytes: int
+    likely_bytes: int
+
+    @property
+    def needed_files(self) -> int:
+        """Files that will be written at the least."""
+        return _FILES_OF_PACK * len(self.missing) + _FILES_OF_IMAGE
 
 
 def plan_layers(store: StoreLayout, compression: str, image: SourceImage) -> LayerPlan:
@@ -96,7 +107,7 @@ def plan_layers(store: StoreLayout, compression: str, image: SourceImage) -> Lay
     found = {key: pack for key, pack in packs.items() if pack is not None}
     missing = {key: layer for key, layer in layers.items() if packs[key] is None}
     fetch = sum(layer.size for layer in missing.values())
-    needed = 0
+    needed = likely = 0
     if image.compressed:
         with store_errors(store):
             old = sum(
@@ -105,8 +116,9 @@ def plan_layers(store: StoreLayout, compression: str, image: SourceImage) -> Lay
             )
         # New layers are stored twice: as packs, and in the image.
         needed = 2 * int(fetch * _LEAST_PACKED) + old
+        likely = 2 * fetch + old
     present = sum(layers[key].size for key in found)
-    return LayerPlan(keys, found, missing, fetch, present, needed)
+    return LayerPlan(keys, found, missing, fetch, present, needed, likely)
 
 
 def pack_layers(
@@ -140,7 +152,12 @@ def pack_layers(
     labels = dict(zip(plan.keys, (layer.label for layer in image.layers), strict=True))
     for key in plan.found:
         tell(ImportEvent("present", labels[key]))
-    require_space(store, plan.needed_bytes)
+    require_room(
+        store,
+        measure_room(store),
+        needed_bytes=plan.needed_bytes,
+        needed_files=plan.needed_files,
+    )
     tasks = [PackTask(store, compression, layer, limits, None) for layer in plan.missing.values()]
     wanted = _worker_number(tasks, processes, remote=image.remote)
     packed = dict(zip(plan.missing, _pack(tasks, wanted, tell, remote=image.remote), strict=True))

@@ -27,7 +27,7 @@ class StoreError(SampanError):
     id = "store"
 
 
-_REMEDIES = {
+REMEDIES = {
     errno.ENOSPC: "free space (sampan prune), or use another disk: SAMPAN_STORE=DIRECTORY",
     errno.EDQUOT: "your quota is used up: sampan prune, or SAMPAN_STORE=DIRECTORY elsewhere",
     errno.EACCES: "use a directory that you may write: SAMPAN_STORE=DIRECTORY",
@@ -52,7 +52,7 @@ def store_errors(layout: StoreLayout) -> Iterator[None]:
         raise StoreError(
             f"cannot write to the store {layout.root}",
             evidence=f"{name}: {error.strerror}{_room(layout, error.errno)}",
-            remedy=_REMEDIES.get(error.errno or 0, ""),
+            remedy=REMEDIES.get(error.errno or 0, ""),
         ) from error
 
 
@@ -86,36 +86,17 @@ def _make_directories(layout: StoreLayout) -> None:
             os.makedirs(directory, exist_ok=True)
 
 
-def require_space(layout: StoreLayout, needed: int) -> None:
-    """Refuse work that cannot fit.
-
-    Args:
-        layout: the store need not exist yet.
-        needed: bytes that will be written at the least.
-
-    Raises:
-        StoreError: the file system has less; says how much is missing.
-    """
-    with store_errors(layout):
-        free = free_bytes(layout)
-    if needed > free:
-        raise StoreError(
-            f"not enough room in the store {layout.root}",
-            evidence=f"needs at least {needed:,} bytes, {free:,} are free: "
-            f"{needed - free:,} are missing",
-            remedy=_REMEDIES[errno.ENOSPC],
-        )
-
-
-def free_bytes(layout: StoreLayout) -> int:
-    """Bytes that this user may still write on the store's file system (quotas not counted).
-
-    A store that does not exist yet will lie where its nearest parent does.
-    """
+def existing_place(layout: StoreLayout) -> str:
+    """The store's directory, or the nearest above it: where it lies, or will lie."""
     place = layout.root
     while not os.path.exists(place) and place != "/":
         place = os.path.dirname(place)
-    state = os.statvfs(place)
+    return place
+
+
+def free_bytes(layout: StoreLayout) -> int:
+    """Bytes that this user may still write on the store's file system (quotas not counted)."""
+    state = os.statvfs(existing_place(layout))
     return state.f_bavail * state.f_frsize
 
 

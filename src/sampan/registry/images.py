@@ -2,7 +2,7 @@
 
 from typing import Any, NamedTuple
 
-from sampan.model.image import Platform, parse_image_config
+from sampan.model.image import ImageConfig, Platform, parse_image_config
 from sampan.model.manifest import (
     Descriptor,
     Manifest,
@@ -25,12 +25,22 @@ class RemoteImage(NamedTuple):
     Attributes:
         source: for the importer.
         config: the configuration, parsed.
-        platform: of the image.
+        has_mirrors: its layers may come from other places than its registry.
     """
 
     source: SourceImage
-    environment: tuple[str, ...]
-    platform: Platform
+    config: ImageConfig
+    has_mirrors: bool = False
+
+    @property
+    def platform(self) -> Platform:
+        """Of the image."""
+        return self.config.platform
+
+    @property
+    def variables(self) -> dict[str, str]:
+        """ENV of the image."""
+        return dict(line.split("=", 1) for line in self.config.environment if "=" in line)
 
 
 def find_remote_image(
@@ -98,4 +108,4 @@ def find_remote_image(
         warnings=(*client.notes, *platform_warnings(parsed.platform, wanted, host)),
         remote=True,
     )
-    return RemoteImage(source, parsed.environment, parsed.platform)
+    return RemoteImage(source, parsed, bool(origin.mirrors))
