@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from support.ngc_server import Ngc
+from support.ngc_server import LEGACY_KEY, Ngc
 from support.registries import NGC_KEY
 from support.sampan_shell import Shell
 
@@ -214,3 +214,37 @@ def test_a_certificate_of_strangers_is_not_accepted(ngc: tuple[Ngc, Shell]) -> N
 def test_a_proxy_that_does_not_answer_is_named(ngc: tuple[Ngc, Shell]) -> None:
     said = ngc[1]("pull", PUBLIC, variables={"HTTPS_PROXY": "http://127.0.0.1:9"}, code=125)
     assert "the proxy does not bring us to nvcr.io" in said
+
+
+def test_a_token_opens_no_other_repository_than_its_own(ngc: tuple[Ngc, Shell]) -> None:
+    registry, _ = ngc
+    token = registry.signer.sign("nvidia/cuda")
+    headers = {"Authorization": f"Bearer {token}"}
+    statuses = [
+        registry.ask_upstream("GET", f"/v2/{name}/tags/list", headers).status
+        for name in ("nvidia/cuda", "acme/team/secret")
+    ]
+    assert statuses == [200, 401]
+
+
+def test_tokens_that_are_never_taken_end_in_an_error_not_in_circles(
+    ngc: tuple[Ngc, Shell],
+) -> None:
+    registry, shell = ngc
+    registry.life_s = -100
+    said = shell("pull", PRIVATE, variables={"NGC_API_KEY": NGC_KEY}, code=125)
+    assert "error[registry-unauthorized]" in said
+    assert len(registry.paths("proxy_auth")) < 5
+
+
+def test_a_legacy_key_pulls_as_well(ngc: tuple[Ngc, Shell]) -> None:
+    registry, shell = ngc
+    shell("pull", PRIVATE, variables={"NGC_API_KEY": LEGACY_KEY})
+    assert receivers_of(registry, basic(LEGACY_KEY)) == {("nvcr.io", "/proxy_auth")}
+
+
+def test_terms_that_the_token_host_refuses_for_are_named(ngc: tuple[Ngc, Shell]) -> None:
+    registry, shell = ngc
+    registry.refusals["token", "acme/team/secret"] = 412
+    said = shell("pull", PRIVATE, variables={"NGC_API_KEY": NGC_KEY}, code=125)
+    assert "sampan accept-license nvcr.io/acme/team/secret" in said
