@@ -17,7 +17,7 @@ _GLIBC = ("ubuntu", "debian", "rockylinux", "almalinux", "centos", "fedora", "ub
           "azurelinux", "mariner")  # fmt: skip
 _HISTORY = (
     (re.compile(r"alpine-minirootfs-([0-9.]+)"), "alpine"),
-    (re.compile(r"# debian\.sh .*?'([a-z]+)'"), "debian"),
+    (re.compile(r"# debian\.sh .*? out/ '([a-z]+)'"), "debian"),
     (re.compile(r"ubuntu-([a-z]+)-oci-"), "ubuntu"),
     (re.compile(r"rootfs-([0-9.]+)\S*\.tar.*rocky", re.IGNORECASE), "rockylinux"),
 )
