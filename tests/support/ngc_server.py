@@ -244,11 +244,12 @@ class NgcHandler(FrontHandler):
             case ["v2", "org", org, "repos", *names]:
                 if self._is_member():
                     self._repository([org, *names], query, is_member=True)
-            case ["v2", "org", *names, "license", "acceptance"] if self.command == "POST":
+            case ["v2", "org", org, "team", team, "repositories", name, "license", "acceptance"]:
                 if self._is_member():
-                    names = [name for name in names if name not in ("team", "repositories")]
-                    posted = json.loads(self.posted)
-                    self._accept("/".join(names), posted)
+                    self._accept(f"{org}/{team}/{name}", json.loads(self.posted))
+            case ["v2", "org", org, "repositories", name, "license", "acceptance"]:
+                if self._is_member():
+                    self._accept(f"{org}/{name}", json.loads(self.posted))
             case ["v2", "users", "me"]:
                 if self._is_member():
                     user = {"name": "Jane Doe", "email": "jane@example.com", "roles": state.roles}

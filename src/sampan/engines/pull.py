@@ -25,6 +25,7 @@ from sampan.registry.hub import read_rate_limit
 from sampan.registry.images import find_remote_image
 from sampan.registry.origins import find_origin
 from sampan.registry.settings import DEFAULT_SETTINGS, Settings
+from sampan.registry.suggestions import require_tag
 
 
 class PullOptions(NamedTuple):
@@ -151,9 +152,11 @@ def open_pull(
     Raises:
         RegistryError: the registry cannot be asked, or has no such image.
         SourceError: no image for the platform, or a malformed one.
+        TagMissingError: a repository of nvcr.io without a tag.
         StoreError: the store has no room.
         SampanError: the driver does not meet what the image demands (with ``options.gpus``).
     """
+    require_tag(name, environment, options.settings)
     reference = parse_reference(name)
     with _open_origin(reference, environment, options.settings) as origin:
         remote = find_remote_image(reference, origin, wanted=options.platform, host=host_platform())

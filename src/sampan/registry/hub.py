@@ -81,19 +81,6 @@ def read_rate_limit(headers: Mapping[str, str]) -> RateLimit | None:
     )
 
 
-def limit_warnings(registry: str, headers: Mapping[str, str]) -> tuple[str, ...]:
-    """A word to users before a limit bites; none while there is plenty.
-
-    Args:
-        registry: as in references.
-        headers: last seen from it, names in lower case.
-    """
-    limit = read_rate_limit(headers)
-    if limit is None or not limit.is_short:
-        return ()
-    return (f"{registry}: {limit.describe()}; an account has more: sampan login {registry}",)
-
-
 def search_hub(
     term: str, *, environment: Mapping[str, str], settings: Settings = DEFAULT_SETTINGS
 ) -> Iterator[FoundRepository]:
