@@ -37,6 +37,8 @@ COMMANDS: dict[str, Command] = {
     "pull": Command("pull", "fetch an image from a registry", "Images"),
     "push": Command("push", "give an image to a registry", "Images"),
     "copy": Command("copy", "copy an image between registries and layouts", "Images"),
+    "save": Command("save", "write images into an archive for docker, podman and skopeo", "Images"),
+    "load": Command("load", "take all images of an archive into the store", "Images"),
     "tag": Command("tag", "give an image another name", "Images"),
     "login": Command("login", "show credentials to a registry and keep them", "Images"),
     "logout": Command("logout", "forget the credentials of a registry", "Images"),

@@ -14,10 +14,10 @@ from sampan.images.documents import read_json
 from sampan.kernel.atomic import atomic_file, write_atomic
 from sampan.kernel.locks import locked
 from sampan.model.manifest import Descriptor
-from sampan.model.manifest_render import dump_document, render_descriptor, render_index
+from sampan.model.manifest_render import dump_json, render_descriptor, render_index
 from sampan.model.transfer import Hear, ImageEnd, TransferEvent
 
-LAYOUT_FILE = dump_document({"imageLayoutVersion": "1.0.0"})
+LAYOUT_FILE = dump_json({"imageLayoutVersion": "1.0.0"})
 REF_NAME = "org.opencontainers.image.ref.name"
 _PIECE_BYTES = 1 << 20
 

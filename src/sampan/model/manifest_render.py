@@ -63,12 +63,12 @@ def render_manifest(
         "config": render_descriptor(describe(_CONFIG_TYPES[form], config)),
         "layers": [render_descriptor(layer) for layer in layers],
     }
-    return media_type, dump_document(document)
+    return media_type, dump_json(document)
 
 
 def render_index(manifests: Sequence[Mapping[str, Any]]) -> bytes:
     """An index of descriptors, or a layout's index.json."""
-    return dump_document({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": list(manifests)})
+    return dump_json({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": list(manifests)})
 
 
 def render_descriptor(descriptor: Descriptor) -> dict[str, Any]:
@@ -90,6 +90,6 @@ def render_descriptor(descriptor: Descriptor) -> dict[str, Any]:
     return found
 
 
-def dump_document(document: Mapping[str, Any]) -> bytes:
+def dump_json(document: object) -> bytes:
     """JSON as other tools write it: no spaces, keys in our order."""
     return json.dumps(document, separators=(",", ":"), ensure_ascii=False).encode()

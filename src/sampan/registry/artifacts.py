@@ -15,7 +15,7 @@ from sampan.model.manifest import (
     parse_descriptors,
     verify_document,
 )
-from sampan.model.manifest_render import OCI_MANIFEST, describe, dump_document, render_descriptor
+from sampan.model.manifest_render import OCI_MANIFEST, describe, dump_json, render_descriptor
 from sampan.model.reference import Reference
 from sampan.model.source import SourceError
 from sampan.registry.blob import RemoteLayer
@@ -83,7 +83,7 @@ def find_sif(reference: Reference, origin: Origin, *, wanted: Platform) -> Remot
 def render_sif_manifest(digest: str, size: int, title: str) -> bytes:
     """The manifest of a SIF file; its type is OCI_MANIFEST."""
     layer = Descriptor(SIF_LAYER, digest, size, None, {_TITLE: title})
-    return dump_document(
+    return dump_json(
         {
             "schemaVersion": 2,
             "mediaType": OCI_MANIFEST,
