@@ -131,22 +131,29 @@ def front(
     *,
     state: Front | None = None,
     handler: "type[FrontHandler] | None" = None,
+    address: str = "127.0.0.1",
+    clients: Path | None = None,
 ) -> Iterator[Front]:
     """Serve a front on loopback; with certificate and key over TLS.
 
-    ``state`` and ``handler`` are for servers that know more than this one.
+    ``state`` and ``handler`` are for servers that know more than this one; ``clients`` is the authority
+    of those who may connect.
     """
     state = state or Front(backend)
 
     class Handler(handler or FrontHandler):  # type: ignore[misc]
         registry = state
 
-    server = _Server(("127.0.0.1", 0), Handler)
-    state.host = f"127.0.0.1:{server.server_address[1]}"
+    server = (_Server6 if ":" in address else _Server)((address, 0), Handler)
+    name = f"[{address}]" if ":" in address else address
+    state.host = f"{name}:{server.server_address[1]}"
     if tls is not None:
         state.scheme = "https"
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(*tls)
+        if clients is not None:
+            context.verify_mode = ssl.CERT_REQUIRED
+            context.load_verify_locations(clients)
         server.socket = context.wrap_socket(server.socket, server_side=True)
     thread = threading.Thread(target=lambda: server.serve_forever(0.05), daemon=True)
     thread.start()
@@ -167,6 +174,10 @@ class _Server(http.server.ThreadingHTTPServer):
         """Say nothing of broken connections."""
         if not isinstance(sys.exc_info()[1], OSError):
             super().handle_error(request, address)
+
+
+class _Server6(_Server):
+    address_family = socket.AF_INET6
 
 
 class FrontHandler(http.server.BaseHTTPRequestHandler):
@@ -371,11 +382,13 @@ def connect_proxy(routes: dict[str, str]) -> Iterator[tuple[str, list[str]]]:
         thread.join()
 
 
-def make_certificate(directory: Path, names: Sequence[str]) -> tuple[Path, Path]:
+def make_certificate(
+    directory: Path, names: Sequence[str], *, stem: str = "server"
+) -> tuple[Path, Path]:
     """A certificate for host names and addresses that is its own CA, and its key."""
     require_programs("openssl")
-    certificate, key = directory / "server.crt", directory / "server.key"
-    kinds = [f"{'IP' if name[0].isdigit() else 'DNS'}:{name}" for name in names]
+    certificate, key = directory / f"{stem}.crt", directory / f"{stem}.key"
+    kinds = [f"{'IP' if name[0].isdigit() or ':' in name else 'DNS'}:{name}" for name in names]
     subprocess.run(
         ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1",
          "-nodes", "-days", "2", "-subj", "/CN=test", "-addext",

@@ -9,18 +9,27 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
 from sampan.engines.preflight import PullPlan, plan_pull
+from sampan.errors import SampanError
 from sampan.images.catalogue import find_record
 from sampan.images.documents import read_config, read_json
 from sampan.images.importer import ImportOptions, host_platform, open_for_import, store_image
 from sampan.images.layer_packing import ImportEvent, Tell
+from sampan.images.limits import LayerError
 from sampan.images.store import StoredImage, find_image, locate_image
 from sampan.images.store_layout import StoreLayout
 from sampan.model.facts import FACTS_VERSION
 from sampan.model.image import Platform, match_platform
 from sampan.model.inventory import Inventory
 from sampan.model.reference import ImageNameError, Reference, parse_reference
+from sampan.model.source import SourceError
 from sampan.registry.client import Origin, close_client, shared_client
-from sampan.registry.failures import RegistryError, UnauthorizedError
+from sampan.registry.failures import (
+    ForbiddenError,
+    NotFoundError,
+    RateLimitError,
+    RegistryError,
+    UnauthorizedError,
+)
 from sampan.registry.hub import read_rate_limit
 from sampan.registry.images import find_remote_image
 from sampan.registry.origins import find_origin
@@ -124,19 +133,44 @@ def pull_image(
         SampanError: whatever stands in the way, with its remedy.
     """
     chosen = options or PullOptions()
-    with open_pull(name, store=store, environment=environment, options=chosen) as plan:
-        planned(plan)
-        for warning in plan.warnings:
-            progress(ImportEvent("warning", warning))
-        with open_for_import(store):
-            return store_image(
-                plan.remote.source,
-                f"docker://{plan.reference}",
-                plan.reference,
-                store=store,
-                options=chosen.importing,
-                progress=progress,
-            )
+    try:
+        with open_pull(name, store=store, environment=environment, options=chosen) as plan:
+            planned(plan)
+            for warning in plan.warnings:
+                progress(ImportEvent("warning", warning))
+            with open_for_import(store):
+                return store_image(
+                    plan.remote.source,
+                    f"docker://{plan.reference}",
+                    plan.reference,
+                    store=store,
+                    options=chosen.importing,
+                    progress=progress,
+                )
+    except (RegistryError, LayerError, SourceError) as error:
+        # A layer is known for wrong when its last byte has come. Then the registry itself is asked
+        # for it; what is whole stays.
+        if not _may_be_a_mirrors_fault(error, name, environment, chosen.settings):
+            raise
+        failure = f"a mirror was passed over: {error.cause} ({error.evidence})"
+    progress(ImportEvent("warning", failure))
+    return pull_image(
+        name,
+        store=store,
+        environment=environment,
+        options=chosen._replace(settings=chosen.settings._replace(past_mirrors=True)),
+        planned=planned,
+        progress=progress,
+    )
+
+
+def _may_be_a_mirrors_fault(
+    error: SampanError, name: str, environment: Mapping[str, str], settings: Settings
+) -> bool:
+    said_by_registry = (NotFoundError, UnauthorizedError, ForbiddenError, RateLimitError)
+    if settings.past_mirrors or isinstance(error, said_by_registry):
+        return False
+    return bool(find_origin(parse_reference(name), environment, settings).origin.mirrors)
 
 
 @contextlib.contextmanager

@@ -25,12 +25,10 @@ class RemoteImage(NamedTuple):
     Attributes:
         source: for the importer.
         config: the configuration, parsed.
-        has_mirrors: its layers may come from other places than its registry.
     """
 
     source: SourceImage
     config: ImageConfig
-    has_mirrors: bool = False
 
     @property
     def platform(self) -> Platform:
@@ -108,4 +106,4 @@ def find_remote_image(
         warnings=(*client.notes, *platform_warnings(parsed.platform, wanted, host)),
         remote=True,
     )
-    return RemoteImage(source, parsed, bool(origin.mirrors))
+    return RemoteImage(source, parsed)

@@ -55,12 +55,14 @@ def find_origin(
     credential = own.credential
     if place.host != registry_host(registry):
         credential = _credential_of(place, reference.repository, environment, problems)
-    mirrors = () if is_push else tuple(
+    asks_mirrors = not (is_push or settings.past_mirrors)
+    mirrors = tuple(
         mirror._replace(
             credential=_credential_of(mirror, reference.repository, environment, problems)
         )
         for mirror in route.mirrors
-    )  # fmt: skip
+        if asks_mirrors
+    )
     home = configuration_home(environment)
     chosen = settings._replace(
         token_hosts=settings.token_hosts + find_token_hosts(environment),

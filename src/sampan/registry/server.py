@@ -4,6 +4,7 @@ Which endpoint is asked for what, and what an answer means, is the client's.
 """
 
 import hashlib
+import json
 import threading
 from collections.abc import Mapping
 from urllib.parse import urlsplit
@@ -70,9 +71,6 @@ class Server:
             answer = self.ask(
                 repository, resource, headers=headers, limit=limit, method=method
             )  # fmt: skip
-        except UnreachableError as error:
-            self.why_not = f"{error.cause} ({error.evidence})"
-            return None
         except RegistryError as error:
             self.why_not = f"{error.cause} ({error.evidence})"
             return None
@@ -80,7 +78,11 @@ class Server:
             if answer.stream is not None:
                 answer.stream.close()
             return None
-        digest = resource.partition("/")[2]
+        kind, _, digest = resource.partition("/")
+        if kind == "manifests" and method == "GET" and not _is_object(answer.body):
+            # A captive portal, a web page.
+            self.why_not = "it gives something else than manifests"
+            return None
         if answer.stream is None and method == "GET" and digest.startswith("sha256:"):
             found = f"sha256:{hashlib.sha256(answer.body).hexdigest()}"
             if found != digest:
@@ -199,6 +201,13 @@ class Server:
             return False
         # Servers of https answer 400 to http.
         return answer.status != 400 or urlsplit(url).scheme == "https"
+
+
+def _is_object(content: bytes) -> bool:
+    try:
+        return isinstance(json.loads(content), dict)
+    except (ValueError, RecursionError):
+        return False
 
 
 def challenges_of(answer: Answer) -> list[Challenge]:

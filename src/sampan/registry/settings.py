@@ -33,6 +33,7 @@ class Settings(NamedTuple):
             certs.d).
         certificate_directory: holds ``*.crt``, ``*.cert`` and ``*.key`` for the registry asked.
         verify: what the user said of TLS; None = what the configuration says.
+        past_mirrors: ask the registry itself alone.
         configuration_root: below which ``etc/`` holds other programs' configuration.
         token_hosts: (registry, host) pairs: the user lets the registry's credentials go to that
             token host too.
@@ -51,6 +52,7 @@ class Settings(NamedTuple):
     )
     certificate_directory: str = ""
     verify: bool | None = None
+    past_mirrors: bool = False
     configuration_root: str = "/"
     token_hosts: tuple[tuple[str, str], ...] = ()
 

@@ -75,6 +75,15 @@ def explain_handshake(error: ssl.SSLError, host: str) -> tuple[str, str, str]:
             reason,
             f"put it into /etc/docker/certs.d/{host}/: client.cert and client.key",
         )
+    if isinstance(error, ssl.SSLEOFError):
+        return (
+            f"{host} ends the encrypted connection before it has answered",
+            reason,
+            (
+                "does it want a certificate of ours? /etc/docker/certs.d/"
+                f"{host}/client.cert and client.key; behind a proxy set HTTPS_PROXY"
+            ),
+        )
     return (
         f"no encrypted connection to {host}",
         reason,

@@ -94,6 +94,9 @@ class Authorizer:
             UnauthorizedError: nothing that we have meets them.
             RegistryError: the token host's answer cannot be used.
         """
+        parts = urlsplit(refused.url)
+        if self._credential is not None and parts.scheme == "http":
+            self._note_clear_text(parts.hostname or "")
         with self._lock:
             schemes = {challenge.scheme: challenge for challenge in reversed(challenges)}
             if "bearer" in schemes:
@@ -106,6 +109,11 @@ class Authorizer:
                 self._uses_basic = True
                 return self._credential.basic_header()
         raise self.refuse(refused)
+
+    def _note_clear_text(self, host: str) -> None:
+        note = f"{self._registry} is insecure: the credentials go to it for all to read"
+        if not may_speak_plainly(host) and note not in self.notes:
+            self.notes.append(note)
 
     def refuse(self, answer: Answer, why: str = "") -> UnauthorizedError:
         """The error for a 401 that stands."""
