@@ -6,6 +6,7 @@ import os
 
 from sampan.cli.flags import add_flag
 from sampan.cli.pulling import POLICIES, pull
+from sampan.cli.registry_options import add_registry_options, registry_settings
 from sampan.model.spellings import ARTIFACT_PREFIX
 
 
@@ -40,6 +41,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add_flag(add, "--json", help="events as JSON, one a line; with --dry-run one document")
     add_flag(add, "--quiet", "-q", help="print nothing but the id")
     add_flag(add, "--force", help="replace FILE")
+    add_registry_options(parser)
     parser.add_argument(
         "reference",
         metavar="REFERENCE",
@@ -66,6 +68,7 @@ def main(arguments: argparse.Namespace) -> int:
         policy=arguments.policy,
         platform=arguments.platform,
         gpus=arguments.gpus,
+        settings=registry_settings(arguments),
         form=form,
     )
     if arguments.json:
@@ -94,6 +97,7 @@ def _pull_file(arguments: argparse.Namespace) -> int:
             environment=os.environ,
             platform=parse_platform(arguments.platform) if arguments.platform else None,
             force=arguments.force,
+            settings=registry_settings(arguments),
             hear=hear,
         )
     print(path)
@@ -110,6 +114,7 @@ def _rehearse(arguments: argparse.Namespace) -> int:
     options = PullOptions(
         platform=parse_platform(arguments.platform) if arguments.platform else None,
         gpus=arguments.gpus,
+        settings=registry_settings(arguments),
     )
     with open_pull(
         arguments.reference,

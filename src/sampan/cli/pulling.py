@@ -8,10 +8,13 @@ import argparse
 import os
 import sys
 from collections.abc import Callable, Mapping
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from sampan.images.store import ImageNotFoundError, StoredImage
 from sampan.model.reference import ImageNameError, parse_reference
+
+if TYPE_CHECKING:
+    from sampan.registry.settings import Settings
 
 POLICIES = ("missing", "always", "newer", "never")
 
@@ -67,6 +70,7 @@ def pull(
     platform: str = "",
     gpus: str | None = None,
     variables: Mapping[str, str] | None = None,
+    settings: "Settings | None" = None,
     form: str = "",
 ) -> StoredImage:
     """Pull an image as the policy wants it, and show how it goes.
@@ -77,6 +81,7 @@ def pull(
         platform: text of ``--platform``; empty = the host's.
         gpus: text of ``--gpus``; None = requirements are warnings.
         variables: ``-e`` of the container to come.
+        settings: of the registry client; None = the usual ones.
         form: as of ``show_pull``; empty = what fits standard error.
     """
     import signal
@@ -85,6 +90,7 @@ def pull(
     from sampan.engines.pull import PullOptions, pull_by_policy
     from sampan.images.store_layout import locate_store
     from sampan.model.image import parse_platform
+    from sampan.registry.settings import DEFAULT_SETTINGS
 
     # A job's end or a timeout comes as SIGTERM: unwind, so that no half-written gigabytes stay.
     before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
@@ -99,6 +105,7 @@ def pull(
                     platform=parse_platform(platform) if platform else None,
                     gpus=gpus,
                     user_environment=variables or {},
+                    settings=settings or DEFAULT_SETTINGS,
                 ),
                 planned=show.planned,
                 progress=show.tell,

@@ -4,6 +4,7 @@ import argparse
 import os
 
 from sampan.cli.flags import add_flag
+from sampan.cli.registry_options import add_registry_options, registry_settings
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -38,6 +39,7 @@ examples:
     parser.add_argument("--jobs", type=int, default=3, metavar="N", help="layers sent at once (3)")
     parser.add_argument("--digestfile", metavar="FILE", help="write the manifest's digest there")
     add_flag(parser.add_argument, "--quiet", "-q", help="print nothing but the digest")
+    add_registry_options(parser)
     parser.add_argument("name", metavar="NAME", help="an image's name or id, or a SIF file")
     parser.add_argument(
         "destination",
@@ -64,6 +66,7 @@ def main(arguments: argparse.Namespace) -> int:
                 arguments.destination,
                 store=store,
                 environment=os.environ,
+                settings=registry_settings(arguments),
                 hear=hear,
             )
         else:
@@ -77,6 +80,7 @@ def main(arguments: argparse.Namespace) -> int:
                     level=arguments.compression_level,
                     form=arguments.format,
                     jobs=arguments.jobs,
+                    settings=registry_settings(arguments),
                 ),
                 hear=hear,
             ).digest
