@@ -3,7 +3,12 @@
 The shapes are those that the field recorded; what the live services answer cannot be asked here.
 """
 
+import contextlib
 import json
+import os
+import pty
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -291,6 +296,21 @@ def test_about_holds_the_signature_against_a_key(
     assert "error[public-key]" in shell("about", "--key", str(other), image, code=125)
 
 
+def test_a_signature_that_hangs_on_the_image_as_a_referrer_is_a_claim(
+    stocked: tuple[Ngc, Shell],
+) -> None:
+    server, shell = stocked
+    kind = "application/vnd.dev.sigstore.bundle.v0.3+json"
+    index = {"schemaVersion": 2, "manifests": [{"artifactType": kind}, {"artifactType": "x/y"}, 7]}
+    server.intercept = lambda handler: bool(
+        "/referrers/" in handler.path
+        and handler.answer(200, {}, json.dumps(index).encode()) is None
+    )
+    document = shell_json(shell, "about", "nvcr.io/nvidia/cuda:12")
+    assert document["signatures"] == [kind]
+    assert document["verified_digest"] == ""
+
+
 TERMS = {
     "licenseId": "nvaie", "licenseVersion": "2.1", "needsAcceptance": True,
     "licenseName": "Product Terms", "governingTerms": "Be good.\nRead https://example.com/eula\x1b[2J",
@@ -318,6 +338,32 @@ def test_terms_stand_in_the_way_until_they_are_read_and_accepted(
     assert server.accepted == [("acme/team/secret", "nvaie", "2.1")]
     assert "accepted already" in shell("accept-license", image, variables=WITH_KEY)
     assert "3 of 3 layers to fetch" in shell("pull", image, variables=WITH_KEY)
+
+
+@pytest.mark.parametrize(("typed", "accepted"), [("y", 1), ("n", 0), ("", 0)])
+def test_terms_are_accepted_by_who_says_so_at_the_terminal(
+    stocked: tuple[Ngc, Shell], typed: str, accepted: int
+) -> None:
+    server, shell = stocked
+    server.repositories["acme/team/secret"] = {"licenseTerms": [dict(TERMS)]}
+    ours, theirs = pty.openpty()
+    command = [sys.executable, "-m", "sampan", "accept-license", "nvcr.io/acme/team/secret"]
+    environment = {**shell.environment, **WITH_KEY}
+    with subprocess.Popen(
+        command, env=environment, start_new_session=True, stdin=theirs, stdout=theirs, stderr=theirs
+    ) as process:
+        os.close(theirs)
+        shown = b""
+        while b"[y/N] " not in shown:
+            shown += os.read(ours, 1000)
+        os.write(ours, typed.encode() + b"\n")
+        with contextlib.suppress(OSError):
+            while data := os.read(ours, 1000):
+                shown += data
+    os.close(ours)
+    assert b"Be good." in shown
+    assert process.returncode == 1 - accepted
+    assert len(server.accepted) == accepted
 
 
 def test_terms_are_not_accepted_by_nobody(stocked: tuple[Ngc, Shell]) -> None:

@@ -10,10 +10,13 @@ from sampan.model.image import Platform
 from sampan.model.inventory import Inventory
 from sampan.model.reference import parse_reference
 from sampan.registry.catalogue import list_tags
+from sampan.registry.client import Origin, RegistryClient
+from sampan.registry.details import read_remote_details
+from sampan.registry.endpoints import Endpoint
 from sampan.registry.failures import NotFoundError
 from support.driver_host import make_h200_host
-from support.layouts import LayoutMaker, make_tar, named
-from support.registries import docker_registry, push
+from support.layouts import LayoutMaker, make_tar, named, on_platform
+from support.registries import IMPATIENT, docker_registry, front, layout_backend, push
 
 pytestmark = pytest.mark.integration
 
@@ -76,6 +79,27 @@ def test_whether_an_image_fits_is_said_before_it_is_fetched(
     (image,) = details.remote.images
     assert image.layers == 2
     assert details.remote.signatures == ()
+
+
+def test_docker_hub_is_not_asked_for_more_manifests_than_needed(tmp_path: Path) -> None:
+    maker = LayoutMaker(tmp_path / "layout")
+    both = [
+        on_platform(maker.add_image([make_tar({name: b"x"})], architecture=name), name)
+        for name in ("amd64", "arm64")
+    ]
+    maker.write_index([named(maker.add_list(both), "all")])
+    with front(layout_backend(maker.root)) as server:
+        place = Endpoint(server.host, scheme="http")
+        client = RegistryClient(Origin("docker.io", None, IMPATIENT, place), {})
+        reference = parse_reference("docker.io/my/cuda:all")
+        details = read_remote_details(client, reference, Platform("linux", "arm64"))
+        client.close()
+        asked = [path for path in server.paths("/manifests/") if not path.endswith(".sig")]
+    assert [(str(image.platform), image.layers) for image in details.images] == [
+        ("linux/amd64", 0),
+        ("linux/arm64", 1),
+    ]
+    assert len(asked) == 2
 
 
 def test_without_a_driver_nothing_is_claimed(registry: str, inventory: Inventory) -> None:

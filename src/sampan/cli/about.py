@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from sampan.cli.flags import add_flag
+from sampan.cli.registry_options import add_registry_options, registry_settings
 from sampan.engines.host_fit import HostFit
 from sampan.engines.remote_details import ImageDetails, describe_image
 from sampan.errors import UsageError
@@ -31,6 +32,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="public key (PEM) that must confirm a signature of the image; otherwise it is refused",
     )
     add_flag(parser.add_argument, "--json", help="a JSON object with all that is known")
+    add_registry_options(parser)
     parser.add_argument(
         "reference",
         metavar="REFERENCE",
@@ -48,6 +50,7 @@ def main(arguments: argparse.Namespace) -> int:
         environment=os.environ,
         platform=parse_platform(arguments.platform) if arguments.platform else None,
         key=_read_key(arguments.key) if arguments.key else None,
+        settings=registry_settings(arguments),
     )
     for note in details.notes:
         print_warning(note)
@@ -87,8 +90,11 @@ def _lines(details: ImageDetails) -> Iterator[tuple[str, str]]:
     if created := str(remote.config.raw.get("created") or ""):
         yield "created", created[:10]
     for image in remote.images:
-        layers = f"{image.layers} layer{'' if image.layers == 1 else 's'}"
-        yield "platform", f"{image.platform}: {human_size(image.size)} to fetch, {layers}"
+        size = ""
+        if image.layers:
+            layers = f"{image.layers} layer{'' if image.layers == 1 else 's'}"
+            size = f": {human_size(image.size)} to fetch, {layers}"
+        yield "platform", f"{image.platform}{size}"
     if details.cuda:
         yield "CUDA", details.cuda
     for need in details.needs:
@@ -97,6 +103,8 @@ def _lines(details: ImageDetails) -> Iterator[tuple[str, str]]:
         yield "", "older drivers will do on data-centre GPUs: it brings compatibility libraries"
     yield "this host", _host_words(details.host, bool(details.needs))
     yield "signed", _signature_words(details)
+    if details.rate_limit:
+        yield "limit", details.rate_limit
     if catalogue is not None and catalogue.needs_key:
         yield "access", "needs a key: sampan login nvcr.io"
     if catalogue is not None and any(terms.is_due for terms in catalogue.terms):
@@ -139,6 +147,7 @@ def _document(details: ImageDetails) -> dict[str, Any]:
         "host": details.host._asdict(),
         "signatures": [signature.kind for signature in remote.signatures],
         "verified_digest": details.verified,
+        "rate_limit": details.rate_limit,
         "labels": remote.config.labels,
         "environment": remote.config.environment,
         "catalogue": None

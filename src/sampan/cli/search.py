@@ -50,7 +50,7 @@ def main(arguments: argparse.Namespace) -> int:
     outcome = search(
         " ".join(arguments.term),
         registry=arguments.registry,
-        space=arguments.space.strip("/"),
+        space=arguments.space,
         order=arguments.sort,
         limit=max(0, arguments.limit),
         environment=os.environ,

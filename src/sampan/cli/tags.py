@@ -6,6 +6,7 @@ import os
 import sys
 
 from sampan.cli.flags import add_flag
+from sampan.cli.registry_options import add_registry_options, registry_settings
 from sampan.model.reference import parse_reference
 from sampan.registry.catalogue import TAG_ORDERS, list_tags
 from sampan.registry.listings import TagListing
@@ -36,6 +37,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help=f"at most so many (default {_DEFAULT_LIMIT}); 0: all",
     )
     add_flag(parser.add_argument, "--json", help="a JSON array with all that is known")
+    add_registry_options(parser)
     parser.add_argument(
         "repository",
         metavar="REPOSITORY",
@@ -55,6 +57,7 @@ def main(arguments: argparse.Namespace) -> int:
         limit=limit,
         pattern=arguments.filter,
         environment=os.environ,
+        settings=registry_settings(arguments),
     )
     for note in outcome.notes:
         print_warning(note)

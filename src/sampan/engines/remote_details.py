@@ -21,6 +21,7 @@ from sampan.model.reference import Reference, parse_reference
 from sampan.registry.catalogue import open_client
 from sampan.registry.details import RemoteImageDetails, read_remote_details
 from sampan.registry.failures import RegistryError
+from sampan.registry.hub import read_rate_limit
 from sampan.registry.ngc_api import open_api
 from sampan.registry.ngc_repository import NgcNameError, NgcRepository, find_repository
 from sampan.registry.settings import DEFAULT_SETTINGS, NGC, Settings
@@ -37,6 +38,7 @@ class ImageDetails(NamedTuple):
         brings_compatibility: it names forward-compatibility libraries of its own.
         verified: the digest that a key has confirmed; empty when no key was given.
         catalogue: what NGC says of the repository; None elsewhere.
+        rate_limit: what the registry still allows, in words; empty without a limit.
         notes: what the user should hear.
     """
 
@@ -48,6 +50,7 @@ class ImageDetails(NamedTuple):
     host: HostFit
     verified: str
     catalogue: NgcRepository | None
+    rate_limit: str
     notes: tuple[str, ...]
 
 
@@ -81,6 +84,7 @@ def describe_image(
     try:
         remote = read_remote_details(client, reference, platform or host_platform())
         notes += client.notes
+        limit = read_rate_limit(client.rate_limit)
     finally:
         client.close()
     verified = ""
@@ -104,6 +108,7 @@ def describe_image(
         host=ask_host(variables, find_inventory),
         verified=verified,
         catalogue=catalogue,
+        rate_limit=limit.describe() if limit is not None else "",
         notes=tuple(notes),
     )
 

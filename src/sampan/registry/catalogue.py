@@ -84,6 +84,7 @@ def search(
         RegistryError: the catalogue cannot be asked, or refuses.
     """
     notes: list[str] = []
+    space = space.removeprefix(f"{registry}/").strip("/")
     if space:
         # What goes into a URL's path is checked as what it will be: the beginning of a name.
         parse_reference(f"{registry}/{space}/name")

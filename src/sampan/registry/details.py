@@ -12,7 +12,7 @@ from sampan.model.manifest import (
     parse_manifest,
     verify_document,
 )
-from sampan.model.reference import Reference
+from sampan.model.reference import DEFAULT_REGISTRY, Reference
 from sampan.registry.client import RegistryClient
 from sampan.registry.signatures import Signature, find_signatures
 
@@ -20,7 +20,10 @@ _MOST_PLATFORMS = 32
 
 
 class PlatformImage(NamedTuple):
-    """One image of a reference: its platform, manifest digest, compressed bytes, number of layers."""
+    """One image of a reference: its platform, manifest digest, compressed bytes, number of layers.
+
+    The numbers are 0 where the registry was not asked for them.
+    """
 
     platform: Platform
     digest: str
@@ -50,6 +53,8 @@ def read_remote_details(
     client: RegistryClient, reference: Reference, wanted: Platform
 ) -> RemoteImageDetails:
     """Look at manifests and one configuration.
+
+    Docker Hub counts every manifest that is asked for: there only the chosen image is looked at.
 
     Args:
         client: of the registry.
@@ -84,7 +89,11 @@ def read_remote_details(
     images = []
     # Of an index inside the index only the chosen image is looked at.
     shown = [entry for entry in entries if entry.media_type not in INDEX_TYPES]
+    is_counted = reference.registry == DEFAULT_REGISTRY
     for entry in shown[:_MOST_PLATFORMS] or [chosen]:
+        if is_counted and entry.digest != chosen.digest and entry.platform is not None:
+            images.append(PlatformImage(entry.platform, entry.digest, 0, 0))
+            continue
         layers = parse_manifest(fetch(entry), entry.digest).layers
         size = sum(layer.size for layer in layers)
         images.append(PlatformImage(platform_of(entry), entry.digest, size, len(layers)))
