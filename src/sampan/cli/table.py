@@ -39,6 +39,10 @@ COMMANDS: dict[str, Command] = {
     "copy": Command("copy", "copy an image between registries and layouts", "Images"),
     "save": Command("save", "write images into an archive for docker, podman and skopeo", "Images"),
     "load": Command("load", "take all images of an archive into the store", "Images"),
+    "mirror": Command("mirror", "copy many images: lists, repositories, spaces", "Images"),
+    "referrers": Command(
+        "referrers", "list signatures and other documents about an image", "Images"
+    ),
     "tag": Command("tag", "give an image another name", "Images"),
     "login": Command("login", "show credentials to a registry and keep them", "Images"),
     "logout": Command("logout", "forget the credentials of a registry", "Images"),
