@@ -18,6 +18,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 from sampan.errors import SampanError
+from sampan.kernel.libc import die_with_parent
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
@@ -103,6 +104,9 @@ def serve() -> None:
     # half-written files are removed.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    # Who waits for the network says nothing for a while, and would not notice that nobody listens.
+    with contextlib.suppress(OSError):
+        die_with_parent(signal.SIGTERM)
     requests, answers = os.dup(0), os.dup(1)
     os.dup2(2, 1)
     speaking = threading.Lock()

@@ -7,7 +7,7 @@ how fast one connection is; ``pace`` decides the rest. Small parts are read over
 import io
 import time
 
-from sampan.registry.blob import PIECE_BYTES, BlobReader
+from sampan.registry.blob import LONGEST_READ_S, PIECE_BYTES, BlobReader
 from sampan.registry.blob_source import BlobSource, NoRangesError
 from sampan.registry.pace import MEASURED_S, SETTLING_S, Pace
 from sampan.registry.ranges import SLOTS, RangeWindow
@@ -58,7 +58,7 @@ class AdaptiveReader(io.RawIOBase):
         return True
 
     def read(self, size: int = -1, /) -> bytes:
-        """The next bytes, fewer than ``size`` only at the end.
+        """The next bytes; fewer than ``size`` at the end, and where the network is slow.
 
         Raises:
             RegistryError: the registry does not give them.
@@ -66,7 +66,8 @@ class AdaptiveReader(io.RawIOBase):
         left = self._end - self._at
         wanted = left if size < 0 else min(size, left)
         parts: list[bytes] = []
-        while wanted > 0:
+        deadline = time.monotonic() + LONGEST_READ_S
+        while wanted > 0 and not (parts and time.monotonic() > deadline):
             piece = self._next(min(wanted, PIECE_BYTES))
             parts.append(piece)
             wanted -= len(piece)

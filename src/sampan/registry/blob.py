@@ -25,6 +25,9 @@ PROGRESS_BYTES = 1 << 20
 
 PIECE_BYTES = 256 << 10
 
+LONGEST_READ_S = 0.25
+"""After so long a read gives what there is: who counts or keeps the bytes wants them soon."""
+
 DEFAULT_MEMORY = 48 << 20
 
 
@@ -110,7 +113,7 @@ class BlobReader(io.RawIOBase):
         self._end = self._source.size
 
     def read(self, size: int = -1, /) -> bytes:
-        """The next bytes, fewer than ``size`` only at the end.
+        """The next bytes; fewer than ``size`` at the end, and where the network is slow.
 
         Raises:
             RegistryError: the registry does not give them, or gives more than it said.
@@ -121,7 +124,8 @@ class BlobReader(io.RawIOBase):
             self._finish()
             return b""
         parts: list[bytes] = []
-        while wanted > 0:
+        deadline = time.monotonic() + LONGEST_READ_S
+        while wanted > 0 and not (parts and time.monotonic() > deadline):
             piece = self.read_piece(min(wanted, PIECE_BYTES))
             parts.append(piece)
             wanted -= len(piece)
