@@ -15,6 +15,7 @@ from urllib.parse import unquote
 
 import pytest
 
+from support.layouts import OCI_INDEX, OCI_MANIFEST, sha256
 from support.ngc_server import API, HUB, LEGACY_KEY, STRANGER, TOKENS, Ngc
 from support.registries import NGC_KEY
 from support.sampan_shell import Shell
@@ -301,10 +302,14 @@ def test_a_signature_that_hangs_on_the_image_as_a_referrer_is_a_claim(
 ) -> None:
     server, shell = stocked
     kind = "application/vnd.dev.sigstore.bundle.v0.3+json"
-    index = {"schemaVersion": 2, "manifests": [{"artifactType": kind}, {"artifactType": "x/y"}, 7]}
+    entries = [
+        {"mediaType": OCI_MANIFEST, "digest": sha256(one.encode()), "size": 1, "artifactType": one}
+        for one in (kind, "x/y")
+    ]
+    index = json.dumps({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": entries})
     server.intercept = lambda handler: bool(
         "/referrers/" in handler.path
-        and handler.answer(200, {}, json.dumps(index).encode()) is None
+        and handler.answer(200, {"Content-Type": OCI_INDEX}, index.encode()) is None
     )
     document = shell_json(shell, "about", "nvcr.io/nvidia/cuda:12")
     assert document["signatures"] == [kind]

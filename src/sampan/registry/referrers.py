@@ -58,7 +58,7 @@ def list_referrers(
     """
     where = f"the referrers of {digest[:19]}"
     check_digest(digest, where)
-    found = _ask(client, repository, digest, kind, where)
+    found = ask_referrers(client, repository, digest, kind)
     if found is None:
         found = _read_tag(client, repository, digest, where)
     # A registry need not filter.
@@ -72,9 +72,16 @@ def list_referrers(
     return referrers
 
 
-def _ask(
-    client: RegistryClient, repository: str, digest: str, kind: str, where: str
+def ask_referrers(
+    client: RegistryClient, repository: str, digest: str, kind: str = ""
 ) -> list[Referrer] | None:
+    """As ``list_referrers``, from the referrers' own address alone; None where there is none.
+
+    Raises:
+        RegistryError: the registry does not say.
+        SourceError: its answer is malformed.
+    """
+    where = f"the referrers of {digest[:19]}"
     query = f"?artifactType={quote(kind, safe='')}" if kind else ""
     answer = client.server.ask(
         repository,

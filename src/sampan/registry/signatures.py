@@ -14,11 +14,12 @@ from typing import Any, NamedTuple
 
 from sampan.errors import SampanError
 from sampan.model.manifest import Descriptor, parse_index
+from sampan.model.source import SourceError
 from sampan.registry.client import RegistryClient
-from sampan.registry.failures import RegistryError
+from sampan.registry.failures import RegistryError, clean_text
+from sampan.registry.referrers import ask_referrers
 
 _MANIFEST_TYPE = "application/vnd.oci.image.manifest.v1+json"
-_INDEX_TYPE = "application/vnd.oci.image.index.v1+json"
 _PAYLOAD_TYPE = "application/vnd.dev.cosign.simplesigning.v1+json"
 _ANNOTATION = "dev.cosignproject.cosign/signature"
 _PAYLOAD_KINDS = ("cosign container image signature", "atomic container signature")
@@ -141,28 +142,15 @@ def _layers(body: bytes) -> tuple[Descriptor, ...]:
 
 def _read_referrers(client: RegistryClient, repository: str, digest: str) -> list[Signature]:
     try:
-        answer = client.server.ask(
-            repository,
-            f"referrers/{digest}",
-            headers={"Accept": _INDEX_TYPE},
-            limit=_MAXIMUM_MANIFEST,
-        )
-    except RegistryError:
+        referrers = ask_referrers(client, repository, digest) or []
+    except (RegistryError, SourceError):
         # Older registries answer anything at all to a path they do not know.
         return []
-    if answer.status != 200:
-        return []
-    try:
-        document: Any = json.loads(answer.body)
-    except (ValueError, RecursionError):
-        return []
-    found = []
-    entries = document.get("manifests") if isinstance(document, dict) else None
-    for entry in entries if isinstance(entries, list) else ():
-        kind = str(entry.get("artifactType") or "") if isinstance(entry, dict) else ""
-        if any(word in kind for word in _SIGNATURE_KINDS):
-            found.append(Signature(b"", b"", kind[:100]))
-    return found[:_MOST_SIGNATURES]
+    return [
+        Signature(b"", b"", clean_text(each.kind))
+        for each in referrers[:_MOST_SIGNATURES]
+        if any(word in each.kind for word in _SIGNATURE_KINDS)
+    ]
 
 
 def _signed_digest(payload: bytes) -> str:
