@@ -117,9 +117,12 @@ class _Reported:
         self._progress = progress
 
     def read_slab(self) -> bytes:
-        slab = self._slabs.read_slab()
-        self._progress(self._inflated.compressed_size)
+        slab = self._slabs.read_slab(self._report)
+        self._report()
         return slab
+
+    def _report(self) -> None:
+        self._progress(self._inflated.compressed_size)
 
 
 class _Packer:

@@ -8,6 +8,7 @@ import hashlib
 import queue
 import threading
 import time
+from collections.abc import Callable
 from types import TracebackType
 from typing import Protocol, Self
 
@@ -15,6 +16,7 @@ SLAB_BYTES = 1 << 20
 """Bytes handed over at a time: large enough that the hand-over costs nothing."""
 
 _DEPTH = 6
+_IDLE_S = 0.5
 
 
 class SlabSource(Protocol):
@@ -89,15 +91,18 @@ class ReadAhead:
     ) -> None:
         self.close()
 
-    def read_slab(self) -> bytes:
+    def read_slab(self, idle: Callable[[], None] | None = None) -> bytes:
         """The next piece of the source, ``b""`` at its end and ever after.
+
+        Args:
+            idle: called by this thread every half second in which nothing comes.
 
         Raises:
             whatever the source raised.
         """
         if self._finished:
             return b""
-        slab = self._queue.get()
+        slab = self._wait(idle) if idle is not None else self._queue.get()
         if isinstance(slab, bytes) and slab:
             return slab
         self._finished = True
@@ -115,6 +120,13 @@ class ReadAhead:
                 self._queue.get(timeout=0.01)
             except queue.Empty:
                 continue
+
+    def _wait(self, idle: Callable[[], None]) -> bytes | BaseException:
+        while True:
+            try:
+                return self._queue.get(timeout=_IDLE_S)
+            except queue.Empty:
+                idle()
 
     def _work(self) -> None:
         try:
