@@ -6,7 +6,9 @@ import ipaddress
 import json
 import os
 import socket
+import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +29,8 @@ from sampan.registry.failures import (
     UnreachableError,
 )
 from sampan.registry.routes import BlockedError
+from sampan.registry.transport import Transport
+from support.engine_host import wait_until
 from support.layouts import LayoutMaker, make_tar, named
 from support.registries import (
     IMPATIENT,
@@ -238,6 +242,17 @@ def test_a_registrys_credentials_never_go_to_its_mirror(
     assert told == {f"Basic {entries[origin.host]}"}
 
 
+def test_where_a_registry_was_moved_to_its_own_credentials_are_shown(
+    site: Site, origin: Front
+) -> None:
+    origin.asks = True
+    origin.keys = {SECRET}
+    encoded = base64.b64encode(f"$oauthtoken:{SECRET}".encode()).decode()
+    site.write("~/.docker/config.json", json.dumps({"auths": {origin.host: {"auth": encoded}}}))
+    site.registries(lead(origin))
+    site.pull()
+
+
 def test_a_mirror_without_credentials_of_its_own_gets_none(
     site: Site, origin: Front, mirror: Front
 ) -> None:
@@ -440,6 +455,35 @@ def limited(retry_after: str, date: str, times: list[int]) -> Callable[[Any], bo
         return True
 
     return intercept
+
+
+def test_a_host_that_asks_for_a_pause_is_left_alone_by_all_threads(origin: Front) -> None:
+    seen: list[float] = []
+    left = [1]
+
+    def intercept(handler: Any) -> bool:
+        seen.append(time.monotonic())
+        if left[0] == 0:
+            return False
+        left[0] = 0
+        handler.answer(429, {"Retry-After": "1"}, b"{}")
+        return True
+
+    origin.intercept = intercept
+    transport = Transport(IMPATIENT, {})
+    url = f"http://{origin.host}/v2/"
+
+    def ask() -> int:
+        return transport.request("GET", url, headers={}, limit=1000).status
+
+    with ThreadPoolExecutor() as pool:
+        first = pool.submit(ask)
+        wait_until(lambda: bool(transport.held_s(origin.host)), what="the pause")
+        others = [pool.submit(ask) for _ in range(3)]
+        assert [one.result() for one in (first, *others)] == [200] * 4
+    transport.close()
+    # Nobody came before the second was over.
+    assert min(seen[1:]) - seen[0] >= 1.0
 
 
 def test_a_wait_that_is_a_date_counts_by_the_servers_clock(site: Site, origin: Front) -> None:

@@ -89,7 +89,10 @@ class RegistryClient:
         self._transport = Transport(
             origin.settings, environment, {one.host: one for one in (*origin.mirrors, place)}
         )
-        self._server = Server(place, origin.registry, self._transport, origin.settings)
+        is_moved = place.host != registry_host(origin.registry)
+        # Tokens and credentials are those of the host that is really asked.
+        name = place.host if is_moved else origin.registry
+        self._server = Server(place, name, self._transport, origin.settings)
         self._authorizer = self._server.authorizer
         self._mirrors = [
             Server(mirror, mirror.host, self._transport, origin.settings)

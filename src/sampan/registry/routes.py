@@ -83,7 +83,9 @@ def _trusting(endpoint: Endpoint, settings: Settings) -> Endpoint:
         trust = trust._replace(directories=(*trust.directories, settings.certificate_directory))
     if settings.verify is None:
         return endpoint._replace(trust=trust)
-    is_insecure = not settings.verify
-    if endpoint.scheme == "http":
-        is_insecure = True
-    return endpoint._replace(trust=trust._replace(verify=settings.verify), is_insecure=is_insecure)
+    if settings.verify:
+        # Not even this machine's own registries are then asked without TLS.
+        return endpoint._replace(
+            scheme="https", trust=trust._replace(verify=True), is_insecure=False
+        )
+    return endpoint._replace(trust=trust._replace(verify=False), is_insecure=True)

@@ -162,11 +162,14 @@ class Transport:
             until = time.monotonic() + seconds
             self._not_before[host] = max(until, self._not_before.get(host, 0.0))
 
+    def held_s(self, host: str) -> float:
+        """Seconds for which a host wants to be left alone; 0 = it may be asked."""
+        with self._lock:
+            return max(0.0, self._not_before.get(host, 0.0) - time.monotonic())
+
     def _wait_for(self, host: str) -> None:
         """Wait as long as the host has told any thread to."""
-        with self._lock:
-            left = self._not_before.get(host, 0.0) - time.monotonic()
-        if left > 0:
+        if left := self.held_s(host):
             time.sleep(left + random.uniform(0.0, 0.5))  # noqa: S311 - no secret
 
     def _note_limits(self, host: str, answer: Answer) -> None:
