@@ -478,7 +478,7 @@ def test_a_host_that_asks_for_a_pause_is_left_alone_by_all_threads(origin: Front
 
     with ThreadPoolExecutor() as pool:
         first = pool.submit(ask)
-        wait_until(lambda: bool(transport.held_s(origin.host)), what="the pause")
+        wait_until(lambda: bool(transport.patience.held_s(origin.host)), what="the pause")
         others = [pool.submit(ask) for _ in range(3)]
         assert [one.result() for one in (first, *others)] == [200] * 4
     transport.close()

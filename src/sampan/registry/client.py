@@ -12,8 +12,6 @@ from typing import NamedTuple
 from urllib.parse import urljoin, urlsplit
 
 from sampan.model.manifest import (
-    INDEX_TYPES,
-    MANIFEST_TYPES,
     MAXIMUM_DOCUMENT,
     Descriptor,
     check_digest,
@@ -27,8 +25,8 @@ from sampan.registry.failures import (
     RegistryError,
     clean_text,
     explain_refusal,
-    plain_url,
 )
+from sampan.registry.media_types import ACCEPTED, media_type_of
 from sampan.registry.secret import Credential
 from sampan.registry.server import Server, challenges_of
 from sampan.registry.settings import DEFAULT_SETTINGS, Settings, registry_host
@@ -38,11 +36,6 @@ MAXIMUM_MANIFEST = 4 << 20
 _MAXIMUM_TAGS_BODY = 8 << 20
 _TAG_PAGES = 20
 _SHOWN_TAGS = 8
-_SCHEMA_1 = (
-    "application/vnd.docker.distribution.manifest.v1+json",
-    "application/vnd.docker.distribution.manifest.v1+prettyjws",
-)
-_ACCEPT = ", ".join(sorted(MANIFEST_TYPES) + sorted(INDEX_TYPES))
 
 
 class Origin(NamedTuple):
@@ -116,7 +109,7 @@ class RegistryClient:
     @property
     def rate_limit(self) -> Mapping[str, str]:
         """The rate-limit headers last seen from the registry itself; empty without any."""
-        return self._transport.last_limits(self._server.endpoint.host)
+        return self._transport.patience.last_limits(self._server.endpoint.host)
 
     @property
     def server(self) -> Server:
@@ -174,7 +167,7 @@ class RegistryClient:
         name = reference.digest or reference.tag
         path = f"/v2/{reference.repository}/manifests/{name}"
         answer = self._ask(
-            path, reference.repository, headers={"Accept": _ACCEPT}, limit=MAXIMUM_MANIFEST
+            path, reference.repository, headers={"Accept": ACCEPTED}, limit=MAXIMUM_MANIFEST
         )
         if answer.status == 404:
             raise self._explain_absence(reference, answer)
@@ -187,7 +180,7 @@ class RegistryClient:
                 evidence=f"asked for {reference.digest}, got {digest}",
                 remedy="pull again; if it stays, ask the registry's operator",
             )
-        return Document(_media_type(answer, where), digest, answer.body)
+        return Document(media_type_of(answer, where), digest, answer.body)
 
     def get_document(self, repository: str, descriptor: Descriptor, *, is_blob: bool) -> bytes:
         """A small blob or a manifest by its digest; verified by the caller.
@@ -204,7 +197,7 @@ class RegistryClient:
         answer = self._ask(
             f"/v2/{repository}/{kind}/{descriptor.digest}",
             repository,
-            headers={} if is_blob else {"Accept": _ACCEPT},
+            headers={} if is_blob else {"Accept": ACCEPTED},
             limit=descriptor.size,
         )
         if answer.status != 200:
@@ -224,7 +217,7 @@ class RegistryClient:
         answer = self._ask(
             f"/v2/{reference.repository}/manifests/{name}",
             reference.repository,
-            headers={"Accept": _ACCEPT},
+            headers={"Accept": ACCEPTED},
             limit=MAXIMUM_MANIFEST,
             method="HEAD",
         )
@@ -365,34 +358,6 @@ def _range_headers(first: int, end: int | None) -> dict[str, str]:
     if not first and end is None:
         return {}
     return {"Range": f"bytes={first}-{'' if end is None else end - 1}"}
-
-
-def _media_type(answer: Answer, where: str) -> str:
-    """The type of a manifest: header and document must not contradict each other."""
-    header = answer.headers.get("content-type", "").partition(";")[0].strip().lower()
-    document = parse_object(answer.body, f"the manifest of {where}")
-    own = document.get("mediaType")
-    if header in _SCHEMA_1 or document.get("schemaVersion") == 1:
-        raise RegistryError(
-            f"{where} is a docker schema 1 manifest",
-            evidence="which registries gave up in 2017",
-            remedy="pull and push the image once with a current docker, or choose another tag",
-        )
-    known = MANIFEST_TYPES | INDEX_TYPES
-    if own is not None and header in known and own != header:
-        raise RegistryError(
-            f"the registry contradicts itself about {where}",
-            evidence=f"Content-Type says {clean_text(header)}, the document {clean_text(str(own))}",
-        )
-    found = own if isinstance(own, str) else header
-    if found not in known:
-        raise RegistryError(
-            f"{where} is not a container image",
-            evidence=f"its media type is {clean_text(str(found)) or 'missing'}"
-            + (f" ({plain_url(answer.url)})" if not found else ""),
-            remedy="it may be a chart, a model or a web page: check registry and tag",
-        )
-    return found
 
 
 def _next_page(answer: Answer) -> str:

@@ -4,8 +4,6 @@ Two rules stand here and nowhere else: ``Authorization`` never follows a redirec
 and nothing that a server does makes us ask for ever.
 """
 
-import contextlib
-import email.utils
 import http.client
 import random
 import threading
@@ -27,6 +25,7 @@ from sampan.registry.failures import (
     explain_breakage,
     plain_url,
 )
+from sampan.registry.patience import Patience, wanted_pause
 from sampan.registry.proxies import find_proxy
 from sampan.registry.settings import Settings
 from sampan.registry.trust import make_context
@@ -39,7 +38,6 @@ MAXIMUM_ERROR_BODY = 64 << 10
 
 _AGAIN = frozenset({408, 429, 499, 500, 502, 503, 504, 522})
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
-_LIMIT_HEADERS = ("ratelimit-limit", "ratelimit-remaining", "docker-ratelimit-source")
 _POOLS = {"http": RacingHttpPool, "https": RacingHttpsPool}
 _NO_ENDPOINTS: Mapping[str, Endpoint] = {}
 
@@ -81,8 +79,7 @@ class Transport:
         self._settings = settings
         self._environment = environment
         self._endpoints = endpoints
-        self._not_before: dict[str, float] = {}
-        self._limits: dict[str, dict[str, str]] = {}
+        self.patience = Patience()
         self._pools: dict[tuple[str, str | None], urllib3.PoolManager] = {}
         self._lock = threading.Lock()
 
@@ -117,7 +114,7 @@ class Transport:
         most = attempts or self._settings.attempts
         host = urlsplit(url).netloc
         for attempt in range(1, most + 1):
-            self._wait_for(host)
+            self.patience.wait(host)
             try:
                 answer = self._follow(method, url, headers, body, limit, patience_s, may_move)
             except BREAKAGES as error:
@@ -126,17 +123,18 @@ class Transport:
                     raise failure from error
                 wait = self.pause(attempt)
             else:
-                self._note_limits(host, answer)
+                if not answer.is_elsewhere:
+                    self.patience.note_limits(host, answer.headers)
                 if answer.status not in _AGAIN or attempt == most:
                     return answer
-                wanted = _wanted_pause(answer)
+                wanted = wanted_pause(answer.headers)
                 if wanted is not None and wanted > self._settings.longest_pause_s:
                     return answer
                 wait = self.pause(attempt)
                 if wanted is not None:
                     # All threads wait, and do not come back at once.
                     wait = wanted + wait / 4
-                    self._hold(host, wanted)
+                    self.patience.hold(host, wanted)
             time.sleep(wait)
         raise AssertionError
 
@@ -145,38 +143,12 @@ class Transport:
         longest = min(self._settings.pause_s * 2.0 ** (attempt - 1), self._settings.longest_pause_s)
         return longest * random.uniform(0.5, 1.0)  # noqa: S311 - no secret
 
-    def last_limits(self, host: str) -> Mapping[str, str]:
-        """The rate-limit headers (lower case) that a host sent last; empty when it sent none."""
-        with self._lock:
-            return dict(self._limits.get(host, {}))
-
     def close(self) -> None:
         """Close all connections."""
         with self._lock:
             for pool in self._pools.values():
                 pool.clear()
             self._pools.clear()
-
-    def _hold(self, host: str, seconds: float) -> None:
-        with self._lock:
-            until = time.monotonic() + seconds
-            self._not_before[host] = max(until, self._not_before.get(host, 0.0))
-
-    def held_s(self, host: str) -> float:
-        """Seconds for which a host wants to be left alone; 0 = it may be asked."""
-        with self._lock:
-            return max(0.0, self._not_before.get(host, 0.0) - time.monotonic())
-
-    def _wait_for(self, host: str) -> None:
-        """Wait as long as the host has told any thread to."""
-        if left := self.held_s(host):
-            time.sleep(left + random.uniform(0.0, 0.5))  # noqa: S311 - no secret
-
-    def _note_limits(self, host: str, answer: Answer) -> None:
-        found = {name: answer.headers[name] for name in _LIMIT_HEADERS if name in answer.headers}
-        if found and not answer.is_elsewhere:
-            with self._lock:
-                self._limits[host] = found
 
     def _follow(
         self,
@@ -332,23 +304,6 @@ def _is_passing(failure: RegistryError, error: BaseException) -> bool:
         return False
     # No name, no route, nobody listening: the user waits for our answer, not for a miracle.
     return not isinstance(error, (NewConnectionError, ConnectTimeoutError, ProxyError))
-
-
-def _wanted_pause(answer: Answer) -> float | None:
-    """Seconds of ``Retry-After`` (RFC 9110, 10.2.3); None when it says nothing readable."""
-    text = answer.headers.get("retry-after", "").strip()
-    if not text:
-        return None
-    if text.isascii() and text.isdigit():
-        return float(text[:9])
-    with contextlib.suppress(ValueError, TypeError, OverflowError):
-        then = email.utils.parsedate_to_datetime(text).timestamp()
-        now = time.time()
-        with contextlib.suppress(ValueError, TypeError, OverflowError):
-            # By the server's own clock, where it says what that shows: ours may be wrong.
-            now = email.utils.parsedate_to_datetime(answer.headers.get("date", "")).timestamp()
-        return max(0.0, then - now)
-    return None
 
 
 def _check_target(url: str, target: str) -> None:
