@@ -4,6 +4,7 @@ import argparse
 import os
 
 from sampan.cli.flags import add_flag
+from sampan.cli.registry_options import add_registry_options, registry_settings
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -27,6 +28,7 @@ Nothing is packed and the store is not used; digests stay. What is there is not 
     parser.add_argument("--jobs", type=int, default=3, metavar="N", help="blobs copied at once (3)")
     parser.add_argument("--digestfile", metavar="FILE", help="write the digest there")
     add_flag(parser.add_argument, "--quiet", "-q", help="print nothing but the digest")
+    add_registry_options(parser)
     parser.add_argument("source", metavar="SOURCE", help="see below")
     parser.add_argument("destination", metavar="DESTINATION", help="see below")
 
@@ -50,6 +52,7 @@ def main(arguments: argparse.Namespace) -> int:
                 every_platform=arguments.all,
                 platform=parse_platform(arguments.platform) if arguments.platform else None,
                 jobs=arguments.jobs,
+                settings=registry_settings(arguments),
             ),
             hear=hear,
         )

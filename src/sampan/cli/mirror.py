@@ -6,6 +6,7 @@ import os
 import sys
 
 from sampan.cli.flags import add_flag
+from sampan.cli.registry_options import add_registry_options, registry_settings
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -35,7 +36,7 @@ What is there is not copied again: run it anew after a break, or every night.
         "--newer-than",
         metavar="AGE",
         default="",
-        help="only tags changed since then, e.g. 90d, where the registry tells dates",
+        help="only tags changed since then, e.g. 90d, or made since then where the registry tells no dates",
     )
     parser.add_argument(
         "--limit",
@@ -54,6 +55,7 @@ What is there is not copied again: run it anew after a break, or every night.
     add_flag(parser.add_argument, "--dry-run", help="say what would be copied, and copy nothing")
     add_flag(parser.add_argument, "--json", help="print the report as JSON")
     add_flag(parser.add_argument, "--quiet", "-q", help="print only the last line, and failures")
+    add_registry_options(parser)
     parser.add_argument("sources", metavar="SOURCE", nargs="+", help="see below")
     parser.add_argument("destination", metavar="DESTINATION", help="see below")
 
@@ -77,6 +79,7 @@ def main(arguments: argparse.Namespace) -> int:
             every_platform=not arguments.platform,
             platform=parse_platform(arguments.platform) if arguments.platform else None,
             jobs=arguments.jobs,
+            settings=registry_settings(arguments),
         ),
         dry_run=arguments.dry_run,
     )

@@ -5,6 +5,7 @@ import json
 import os
 
 from sampan.cli.flags import add_flag
+from sampan.cli.registry_options import add_registry_options, registry_settings
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -14,6 +15,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--artifact-type", metavar="TYPE", default="", help="only documents of this media type"
     )
     add_flag(parser.add_argument, "--json", help="a JSON array")
+    add_registry_options(parser)
     parser.add_argument("reference", metavar="REFERENCE", help="[REGISTRY/]NAME[:TAG][@DIGEST]")
 
 
@@ -23,7 +25,12 @@ def main(arguments: argparse.Namespace) -> int:
     from sampan.cli.render import printable
     from sampan.engines.referrers import find_referrers
 
-    found = find_referrers(arguments.reference, arguments.artifact_type, environment=os.environ)
+    found = find_referrers(
+        arguments.reference,
+        arguments.artifact_type,
+        environment=os.environ,
+        settings=registry_settings(arguments),
+    )
     if arguments.json:
         print(json.dumps([{**each._asdict(), "annotations": dict(each.annotations)} for each in found.referrers], indent=2))  # fmt: skip
         return 0

@@ -16,12 +16,14 @@ from sampan.images.layout_writer import open_layout_target
 from sampan.model.image import Platform, parse_image_config
 from sampan.model.manifest import (
     INDEX_TYPES,
+    MAXIMUM_DOCUMENT,
     Descriptor,
     find_manifest,
     parse_descriptor,
     parse_descriptors,
     parse_index,
     parse_object,
+    verify_document,
 )
 from sampan.model.reference import Reference, parse_reference
 from sampan.model.source import SourceError
@@ -92,39 +94,76 @@ def copy_between(
     end: ImageEnd, target: ImageTarget, options: CopyOptions, where: str, hear: Hear
 ) -> CopyResult:
     """Copy what one end names to the other; see ``copy_image``."""
-    documents: dict[str, bytes] = {}
-
-    def load(descriptor: Descriptor) -> dict[str, Any]:
-        if descriptor.digest not in documents:
-            documents[descriptor.digest] = end.read_document(descriptor)
-        return parse_object(documents[descriptor.digest], descriptor.digest)
-
-    def platform_of(descriptor: Descriptor) -> Platform:
-        config = parse_descriptor(load(descriptor).get("config"), where)
-        with end.open_blob(config) as stream:
-            return parse_image_config(parse_object(stream.read(), config.digest)).platform
-
+    documents = _Documents(end, where)
     top = end.find_top()
-    if top.media_type in INDEX_TYPES and not options.every_platform:
-        top = find_manifest(
-            [top], options.platform or host_platform(), where, load=load, platform_of=platform_of
-        )
+    if not options.every_platform:
+        top = documents.choose(top, options.platform)
     if target.has_top(top):
         hear(TransferEvent("present", top.digest[7:19]))
         return CopyResult(top.digest, 0, is_new=False)
-    manifests, indexes = _walk(top, load, where)
+    manifests, indexes = _walk(top, documents.load, where)
     moved = 0
     for manifest in manifests:
         if manifest.digest != top.digest and target.has_document(manifest):
             hear(TransferEvent("present", manifest.digest[7:19]))
             continue
-        moved += _copy_blobs(load(manifest), end, target, options, where, hear)
-        content = documents[manifest.digest]
+        moved += _copy_blobs(documents.load(manifest), end, target, options, where, hear)
+        content = documents.content[manifest.digest]
         target.put_document(manifest, content, is_top=manifest.digest == top.digest)
     for index in indexes:
-        target.put_document(index, documents[index.digest], is_top=index.digest == top.digest)
+        target.put_document(
+            index, documents.content[index.digest], is_top=index.digest == top.digest
+        )
     hear(TransferEvent("manifest", top.digest[7:19]))
     return CopyResult(top.digest, moved, is_new=True)
+
+
+def read_creation(end: ImageEnd, platform: Platform | None, where: str) -> str:
+    """When an image was made, as its configuration says (ISO 8601); empty when it does not.
+
+    Raises:
+        SampanError: it cannot be read.
+    """
+    documents = _Documents(end, where)
+    config = documents.load_config(documents.choose(end.find_top(), platform))
+    created = config.get("created")
+    return created if isinstance(created, str) else ""
+
+
+class _Documents:
+    """The documents below what an end names, each read once."""
+
+    def __init__(self, end: ImageEnd, where: str) -> None:
+        self._end = end
+        self._where = where
+        self.content: dict[str, bytes] = {}
+
+    def load(self, descriptor: Descriptor) -> dict[str, Any]:
+        if descriptor.digest not in self.content:
+            self.content[descriptor.digest] = self._end.read_document(descriptor)
+        return parse_object(self.content[descriptor.digest], descriptor.digest)
+
+    def load_config(self, manifest: Descriptor) -> dict[str, Any]:
+        config = parse_descriptor(self.load(manifest).get("config"), self._where)
+        if config.size > MAXIMUM_DOCUMENT:
+            raise SourceError(
+                f"{self._where} has a configuration that is too big",
+                evidence=f"{config.size:,} bytes",
+            )
+        with self._end.open_blob(config) as stream:
+            return verify_document(stream.read(), config)
+
+    def choose(self, top: Descriptor, platform: Platform | None) -> Descriptor:
+        """One manifest; the top itself when it is one."""
+        if top.media_type not in INDEX_TYPES:
+            return top
+        return find_manifest(
+            [top],
+            platform or host_platform(),
+            self._where,
+            load=self.load,
+            platform_of=lambda entry: parse_image_config(self.load_config(entry)).platform,
+        )
 
 
 @contextlib.contextmanager

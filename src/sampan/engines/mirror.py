@@ -10,11 +10,18 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import NamedTuple
 
-from sampan.engines.copy import CopyOptions, copy_between, open_end, open_target
+from sampan.engines.copy import (
+    CopyOptions,
+    copy_between,
+    open_end,
+    open_target,
+    read_creation,
+)
 from sampan.errors import SampanError, UsageError
 from sampan.model.reference import DEFAULT_REGISTRY, Reference, parse_reference
 from sampan.model.transfer import Hear
 from sampan.registry.catalogue import list_tags
+from sampan.registry.client import kept_clients
 from sampan.registry.hub import list_hub_space
 from sampan.registry.listings import TagListing
 from sampan.registry.ngc import list_images_of_space
@@ -27,7 +34,8 @@ class MirrorOptions(NamedTuple):
     Attributes:
         tags: patterns of the shell, or regular expressions between slashes; a tag must fit one of
             them. Empty = all.
-        newer_than_s: only tags that were changed in so many seconds, where dates are told.
+        newer_than_s: only tags that were changed in so many seconds; where the registry does not
+            tell that, images that were made in them.
         limit: the newest so many tags of a repository; 0 = all.
         copying: platforms, jobs, patience.
         dry_run: say what would be copied.
@@ -93,10 +101,11 @@ def mirror(
     parsed = [_parse(source) for source in sources]
     _check_destination(destination)
     outcomes = []
-    for source in parsed:
-        for outcome in _mirror_source(source, destination, environment, options, fits, hear):
-            tell(outcome)
-            outcomes.append(outcome)
+    with kept_clients():
+        for source in parsed:
+            for outcome in _mirror_source(source, destination, environment, options, fits, hear):
+                tell(outcome)
+                outcomes.append(outcome)
     return outcomes
 
 
@@ -209,20 +218,34 @@ def _choose_tags(
     )
     tags = [each for each in found.tags if fits(each.tag)]
     if options.newer_than_s is not None:
-        tags = _newer(tags, options.newer_than_s, repository)
+        tags = _newer(tags, options, repository, environment)
     return [each.tag for each in (tags[: options.limit] if options.limit else tags)]
 
 
-def _newer(tags: list[TagListing], span_s: float, repository: Reference) -> list[TagListing]:
-    if tags and not any(each.updated for each in tags):
-        raise UsageError(
-            f"{repository.registry} does not tell when tags were changed",
-            evidence=f"so nothing of {repository.familiar_name} was chosen by --newer-than",
-            remedy="leave --newer-than out, and choose with --tags and --limit",
-        )
+def _newer(
+    tags: list[TagListing],
+    options: MirrorOptions,
+    repository: Reference,
+    environment: Mapping[str, str],
+) -> list[TagListing]:
+    if not any(each.updated for each in tags):
+        tags = [
+            each._replace(
+                updated=_creation(repository._replace(tag=each.tag), environment, options)
+            )
+            for each in tags
+        ]
+        tags.sort(key=lambda each: each.updated, reverse=True)
     # ISO 8601 in UTC sorts as text.
-    oldest = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(time.time() - span_s))
+    oldest = time.strftime(
+        "%Y-%m-%dT%H:%M:%S", time.gmtime(time.time() - (options.newer_than_s or 0))
+    )
     return [each for each in tags if each.updated >= oldest]
+
+
+def _creation(reference: Reference, environment: Mapping[str, str], options: MirrorOptions) -> str:
+    with open_end(str(reference), environment, options.copying.settings) as end:
+        return read_creation(end, options.copying.platform, reference.familiar)
 
 
 def _copy(

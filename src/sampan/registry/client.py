@@ -4,9 +4,10 @@ What an answer means to a user is ``failures``'; which bytes are right is decide
 document is hashed as it came and compared before it is parsed.
 """
 
+import contextlib
 import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 from typing import NamedTuple
 from urllib.parse import urljoin, urlsplit
@@ -338,6 +339,7 @@ class RegistryClient:
 
 
 _clients: dict[Origin, RegistryClient] = {}
+_keeping: list[bool] = []
 
 
 def shared_client(origin: Origin) -> RegistryClient:
@@ -346,8 +348,22 @@ def shared_client(origin: Origin) -> RegistryClient:
     return _clients.setdefault(origin, RegistryClient(origin, os.environ))
 
 
+@contextlib.contextmanager
+def kept_clients() -> Iterator[None]:
+    """Keep the shared clients of this process until the end, whoever closes them meanwhile."""
+    _keeping.append(True)
+    try:
+        yield
+    finally:
+        _keeping.pop()
+        for origin in list(_clients):
+            close_client(origin)
+
+
 def close_client(origin: Origin) -> None:
-    """Close the shared client's connections and forget its tokens."""
+    """Close the shared client's connections and forget its tokens, unless clients are kept."""
+    if _keeping:
+        return
     client = _clients.pop(origin, None)
     if client is not None:
         client.close()

@@ -72,5 +72,6 @@ def test_the_newest_tags_are_chosen_by_date(monkeypatch: pytest.MonkeyPatch) -> 
     assert choose(newer_than_s=366 * 86400) == ["t0", "t1", "t2", "t3", "t4", "t5"]
     undated = tuple(tag._replace(updated="") for tag in tags)
     monkeypatch.setattr(module, "list_tags", lambda *_, **__: Tags(undated, 12, "name", ()))
-    with pytest.raises(UsageError, match="does not tell when"):
-        choose(newer_than_s=1)
+    dates = {f"t{n}": tag.updated for n, tag in enumerate(tags)}
+    monkeypatch.setattr(module, "_creation", lambda reference, *_: dates[reference.tag])
+    assert choose(newer_than_s=366 * 86400, limit=3) == ["t0", "t1", "t2"]
