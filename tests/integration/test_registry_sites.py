@@ -6,6 +6,7 @@ import ipaddress
 import json
 import os
 import socket
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -41,6 +42,7 @@ from support.registries import (
     layout_backend,
     make_certificate,
     push,
+    require_programs,
 )
 
 pytestmark = pytest.mark.integration
@@ -537,3 +539,34 @@ def test_a_challenge_that_leads_nowhere_ends_in_a_refusal(
     with pytest.raises(kind):
         site.pull(f"{origin.host}/team/image:v1")
     assert len(origin.seen) < 10
+
+
+@pytest.mark.parametrize(
+    ("prefix", "location", "name"),
+    [
+        ("origin.example", "{mirror}/cache", "origin.example/team/image:v1"),
+        ("origin.example/team", "{mirror}/cache/x", "origin.example/team/image:v1"),
+        ("origin.example/team/image", "{mirror}/other", "origin.example/team/image:v1"),
+        ("*.example", "{mirror}/all", "origin.example/team/image:v1"),
+    ],
+)
+def test_skopeo_goes_the_same_way_by_the_same_file(
+    site: Site, mirror: Front, prefix: str, location: str, name: str
+) -> None:
+    require_programs("skopeo")
+    place = location.format(mirror=mirror.host)
+    path = site.write(
+        "skopeo.conf",
+        f'[[registry]]\nprefix = "{prefix}"\nlocation = "{place}"\ninsecure = true\n',
+    )
+    command = ["skopeo", "--insecure-policy", "--registries-conf", str(path), "inspect", "--raw"]
+    environment = {**os.environ, "HOME": str(site.home)}
+    done = subprocess.run(
+        [*command, f"docker://{name}"], env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    theirs = mirror.paths("/manifests/")
+    mirror.seen.clear()
+    site.environment["CONTAINERS_REGISTRIES_CONF"] = str(path)
+    site.pull(name)
+    assert mirror.paths("/manifests/") == theirs
