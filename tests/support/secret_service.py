@@ -6,6 +6,12 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
+from jeepney.bus_messages import message_bus
+from jeepney.io.blocking import Proxy, open_dbus_connection
+from secretstorage import get_collection_by_alias
+from secretstorage.exceptions import SecretStorageException
+
+from support.engine_host import wait_until
 from support.registries import require_programs
 
 
@@ -32,12 +38,23 @@ def secret_service(home: Path, *, unlocked: bool = True) -> Iterator[dict[str, s
         options = ["--foreground", "--components=secrets", f"--control-directory={runtime}/ring"]
         ring = start("gnome-keyring-daemon", *options, *(["--unlock"] if unlocked else []))
         assert ring.stdin is not None
-        assert ring.stdout is not None
         ring.stdin.write(b"password")
         ring.stdin.close()
-        # It says where it listens when it does.
-        ring.stdout.readline()
+        address = session["DBUS_SESSION_BUS_ADDRESS"]
+        wait_until(lambda: _is_ready(address, unlocked=unlocked), what="gnome-keyring")
         yield session
+
+
+def _is_ready(address: str, *, unlocked: bool) -> bool:
+    """Whether the service is on the bus and, when it is to be open, its collection is."""
+    with contextlib.closing(open_dbus_connection(address)) as connection:
+        if not Proxy(message_bus, connection).NameHasOwner("org.freedesktop.secrets")[0]:
+            return False
+        if not unlocked:
+            return True
+        with contextlib.suppress(SecretStorageException):
+            return not get_collection_by_alias(connection, "default").is_locked()
+        return False
 
 
 def _end(process: "subprocess.Popen[bytes]") -> None:
