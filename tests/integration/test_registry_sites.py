@@ -160,6 +160,15 @@ def test_a_mirror_for_digests_alone_does_not_resolve_tags(
     assert blobs(origin) == []
 
 
+def test_a_mirror_that_is_busy_is_not_waited_for(site: Site, origin: Front, mirror: Front) -> None:
+    mirror.intercept = lambda handler: handler.answer(429, {"Retry-After": "50"}, b"{}") is None
+    site.registries(lead(origin, mirror.host))
+    site.pull()
+    assert len(blobs(origin)) >= 2
+    # Not once has it been asked the same again.
+    assert len(mirror.seen) == len({path for _, path, _ in mirror.seen})
+
+
 @pytest.mark.parametrize("failure", ["dead", "broken", "html"])
 def test_a_mirror_that_fails_is_named_and_passed_over(
     site: Site, origin: Front, mirror: Front, failure: str
@@ -570,3 +579,18 @@ def test_skopeo_goes_the_same_way_by_the_same_file(
     site.environment["CONTAINERS_REGISTRIES_CONF"] = str(path)
     site.pull(name)
     assert mirror.paths("/manifests/") == theirs
+
+
+def test_a_redirect_from_https_to_http_is_not_followed(
+    site: Site, origin: Front, layout: LayoutMaker, tmp_path: Path
+) -> None:
+    tls = make_certificate(tmp_path, ["127.0.0.1"])
+    with front(layout_backend(layout.root), tls) as served:
+        site.write(f"~/.config/containers/certs.d/{served.host}/ca.crt", tls[0].read_bytes())
+        served.intercept = lambda handler: bool(
+            "/blobs/" in handler.path
+            and handler.answer(307, {"Location": f"http://{origin.host}{handler.path}"}) is None
+        )
+        with pytest.raises(RegistryError, match="a place where we do not go"):
+            site.pull(f"{served.host}/team/image:v1")
+    assert origin.seen == []

@@ -19,6 +19,7 @@ from sampan.registry.transport import Answer, Transport
 _MAXIMUM_PROBE = 64 << 10
 _PROBE_TIMEOUT_S = 5.0
 _MIRROR_ATTEMPTS = 2
+_MIRROR_PAUSE_S = 2.0
 
 
 class Server:
@@ -149,7 +150,13 @@ class Server:
         """One request with a given ``Authorization``, or none."""
         whole = {**headers, "Authorization": header} if header else headers
         return self._transport.request(
-            method, url, headers=whole, limit=limit, attempts=self._attempts
+            method,
+            url,
+            headers=whole,
+            limit=limit,
+            attempts=self._attempts,
+            # Behind a mirror there is another place to ask.
+            longest_pause_s=_MIRROR_PAUSE_S if self.endpoint.is_mirror else None,
         )
 
     def path(self, repository: str, resource: str) -> str:

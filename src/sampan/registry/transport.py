@@ -93,6 +93,7 @@ class Transport:
         body: bytes | BinaryIO | None = None,
         attempts: int | None = None,
         patience_s: float | None = None,
+        longest_pause_s: float | None = None,
         may_move: bool = False,
     ) -> Answer:
         """Send a request, again where that may help, and follow its redirects.
@@ -105,6 +106,7 @@ class Transport:
             body: of a POST; of an upload, where a stream needs ``attempts`` of 1.
             attempts: in place of the settings'.
             patience_s: without any byte, in place of the settings'.
+            longest_pause_s: a longer wait is not waited for, in place of the settings'.
             may_move: the body is no secret of ours: it follows a 307 or 308.
 
         Raises:
@@ -128,7 +130,8 @@ class Transport:
                 if answer.status not in _AGAIN or attempt == most:
                     return answer
                 wanted = wanted_pause(answer.headers)
-                if wanted is not None and wanted > self._settings.longest_pause_s:
+                longest = self._settings.longest_pause_s
+                if wanted is not None and wanted > min(longest, longest_pause_s or longest):
                     return answer
                 wait = self.pause(attempt)
                 if wanted is not None:
