@@ -27,7 +27,7 @@ examples:
         "has in another form are sent again",
     )
     parser.add_argument(
-        "--compression-level", type=int, metavar="N", help="gzip 1 to 9, zstd 1 to 19 (3)"
+        "--compression-level", type=int, metavar="N", help="gzip 1 to 9 (1), zstd 1 to 19 (3)"
     )
     parser.add_argument(
         "--format",

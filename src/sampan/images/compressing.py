@@ -16,9 +16,10 @@ from typing import BinaryIO, cast
 import zstandard
 
 from sampan.errors import UsageError
+from sampan.images.readahead import ReadAhead
 
 COMPRESSIONS = ("gzip", "zstd", "none")
-DEFAULT_LEVELS = {"gzip": 3, "zstd": 3, "none": 0}
+DEFAULT_LEVELS = {"gzip": 1, "zstd": 3, "none": 0}
 _LEVELS = {"gzip": range(1, 10), "zstd": range(1, 20), "none": range(1)}
 
 _PIECE_BYTES = 1 << 20
@@ -57,14 +58,53 @@ def open_compressed(source: BinaryIO, compression: str, level: int) -> BinaryIO:
         compression: one of COMPRESSIONS.
         level: from ``check_level``.
     """
+    ahead = _open_ahead(source)
     if compression == "none":
-        return source
+        return ahead
     threads = min(len(os.sched_getaffinity(0)), _MOST_THREADS)
     if compression == "zstd":
         # With threads=0 the library cuts otherwise: one thread at least, for the same bytes.
         compressor = zstandard.ZstdCompressor(level=level, threads=threads)
-        return cast("BinaryIO", _ZstdStream(source, compressor))
-    return cast("BinaryIO", io.BufferedReader(_GzipStream(source, level, threads), 1 << 18))
+        return _open_ahead(cast("BinaryIO", _ZstdStream(ahead, compressor)))
+    return _open_ahead(cast("BinaryIO", _GzipStream(ahead, level, threads)))
+
+
+def _open_ahead(source: BinaryIO) -> BinaryIO:
+    """The stream as another thread reads it: making a tar, compressing and sending go on at once."""
+    return cast("BinaryIO", io.BufferedReader(_AheadStream(source), _PIECE_BYTES))
+
+
+class _AheadStream(io.RawIOBase):
+    def __init__(self, source: BinaryIO) -> None:
+        super().__init__()
+        self._source = source
+        self._slabs = ReadAhead(_Slabs(source))
+        self._rest = memoryview(b"")
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
+        if not self._rest:
+            self._rest = memoryview(self._slabs.read_slab())
+        part = self._rest[: len(buffer)]
+        buffer[: len(part)] = part
+        self._rest = self._rest[len(part) :]
+        return len(part)
+
+    def close(self) -> None:
+        if not self.closed:
+            self._slabs.close()
+            self._source.close()
+        super().close()
+
+
+class _Slabs:
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+
+    def read_slab(self) -> bytes:
+        return self._stream.read(_PIECE_BYTES)
 
 
 class _ZstdStream(io.RawIOBase):
