@@ -1,6 +1,7 @@
 """Pushing to registries that break, forget, refuse and send elsewhere."""
 
 import io
+import json
 import os
 import random
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ from sampan.engines.copy import CopyOptions, copy_image
 from sampan.engines.push import PushOptions, push_image
 from sampan.errors import SampanError
 from sampan.images.importer import import_image
+from sampan.images.layout_writer import LayoutError
 from sampan.images.store_layout import StoreLayout
 from sampan.model.transfer import TransferEvent
 from sampan.registry import upload
@@ -20,6 +22,7 @@ from sampan.registry.client import Origin, RegistryClient
 from sampan.registry.failures import RegistryError, UnauthorizedError, UnreachableError
 from sampan.registry.push import mount_blob, push_manifest
 from sampan.registry.push_failures import QuotaError, ReadOnlyError
+from sampan.registry.referrers import list_referrers
 from sampan.registry.secret import Credential, Secret
 from sampan.registry.upload import BlobToPush, Upload
 from sampan.registry.upload_channel import UploadChannel
@@ -476,3 +479,82 @@ def test_a_copy_that_breaks_goes_on_and_damaged_sources_stop_it(
     with pytest.raises(RegistryError, match="not what it was said to be"):
         copy()
     assert server.manifests == {}
+
+
+REFERRER = {
+    "mediaType": "application/vnd.oci.image.manifest.v1+json",
+    "digest": sha256(b"sbom"),
+    "size": 4,
+    "artifactType": "application/spdx+json",
+    "annotations": {"made": "now"},
+}
+
+
+@pytest.mark.parametrize("kind", ["", "application/spdx+json", "other/type"])
+def test_referrers_are_asked_for_at_their_address(kind: str, server: PushServer) -> None:
+    asked: list[str] = []
+
+    def answer(handler: Any) -> bool:
+        if "/referrers/" not in handler.path:
+            return False
+        asked.append(handler.path)
+        index = {"schemaVersion": 2, "manifests": [REFERRER]}
+        handler.answer(200, json.dumps(index).encode(),
+                       Content_Type="application/vnd.oci.image.index.v1+json")  # fmt: skip
+        return True
+
+    server.intercept = answer
+    client = RegistryClient(Origin(server.host, None, IMPATIENT), {})
+    found = list_referrers(client, "team/image", sha256(b"image"), kind)
+    client.close()
+    assert ("artifactType" in asked[0]) == bool(kind)
+    # This registry does not filter.
+    assert [one.kind for one in found] == (
+        [] if kind == "other/type" else ["application/spdx+json"]
+    )
+    assert all(one.annotations == {"made": "now"} for one in found)
+
+
+def test_layers_that_their_owner_gives_out_are_not_copied(
+    server: PushServer, images: Images, tmp_path: Path
+) -> None:
+    maker = LayoutMaker(tmp_path / "foreign")
+    kind = "application/vnd.oci.image.layer.nondistributable.v1.tar+gzip"
+    top = maker.add_image([make_tar({"theirs": b"not ours to give"})], layer_type=kind)
+    manifest = json.loads(maker.blob_path(top["digest"]).read_bytes())
+    manifest["layers"][0]["urls"] = ["https://owner.example/layer"]
+    changed = maker.add_document(manifest, top["mediaType"])
+    maker.write_index([named(changed, "it")])
+    maker.blob_path(manifest["layers"][0]["digest"]).unlink()
+
+    def take_any(handler: Any) -> bool:
+        if handler.command != "PUT" or "/manifests/" not in handler.path:
+            return False
+        content = handler.body()
+        server.manifests["team/foreign", "1"] = (handler.headers["Content-Type"], content)
+        handler.answer(201)
+        return True
+
+    server.intercept = take_any
+    result = copy_image(
+        f"oci:{maker.root}:it",
+        f"{server.host}/team/foreign:1",
+        environment=images.environment,
+        options=CopyOptions(settings=IMPATIENT),
+    )
+    assert result.digest == changed["digest"]
+    assert [digest for _, digest in server.blobs] == [manifest["config"]["digest"]]
+
+
+def test_a_source_that_gives_other_bytes_leaves_no_layout_behind(
+    images: Images, tmp_path: Path
+) -> None:
+    blob = max((images.layout / "blobs/sha256").iterdir(), key=lambda path: path.stat().st_size)
+    content = bytearray(blob.read_bytes())
+    content[-1] ^= 1
+    blob.write_bytes(content)
+    for target in (f"oci-archive:{tmp_path}/new.tar", f"oci:{tmp_path}/new"):
+        with pytest.raises(LayoutError, match="not what its digest says"):
+            copy_image(f"oci:{images.layout}:it", target, environment=images.environment)
+    assert not (tmp_path / "new.tar").exists()
+    assert not (tmp_path / "new" / "index.json").exists()
