@@ -111,7 +111,7 @@ class _Events:
                     state = next(s for s in self._board.layers() if s.label == event.text)
                     _emit("layer", **_layer_document(state))
                 if self._is_due(""):
-                    _emit("progress", **self._board.overall()._asdict())
+                    _emit("progress", **_overall_document(self._board.overall()))
             case "link":
                 _emit("link")
             case "current":
@@ -130,7 +130,17 @@ class _Events:
 def _layer_document(state: LayerState) -> dict[str, object]:
     document: dict[str, object] = state._asdict()
     document["layer"] = document.pop("label")
-    return document
+    return {**document, "rate": round(state.rate)}
+
+
+def _overall_document(overall: Overall) -> dict[str, object]:
+    left = overall.seconds_left
+    document: dict[str, object] = overall._asdict()
+    return {
+        **document,
+        "rate": round(overall.rate),
+        "seconds_left": None if left is None else round(left, 1),
+    }
 
 
 @contextlib.contextmanager
