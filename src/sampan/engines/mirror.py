@@ -19,7 +19,7 @@ from sampan.engines.copy import (
 )
 from sampan.errors import SampanError, UsageError
 from sampan.model.reference import DEFAULT_REGISTRY, Reference, parse_reference
-from sampan.model.transfer import Hear
+from sampan.model.transfer import Hear, TransferEvent
 from sampan.registry.catalogue import list_tags
 from sampan.registry.client import kept_clients
 from sampan.registry.hub import list_hub_space
@@ -149,7 +149,7 @@ def _mirror_source(
     hear: Hear,
 ) -> Iterator[Mirrored]:
     try:
-        references = list(_expand(source, environment, options, fits))
+        references = list(_expand(source, environment, options, fits, hear))
     except SampanError as error:
         yield Mirrored(source.text, "", "failed", error=error)
         return
@@ -169,6 +169,7 @@ def _expand(
     environment: Mapping[str, str],
     options: MirrorOptions,
     fits: Callable[[str], bool],
+    hear: Hear,
 ) -> Iterator[Reference | Mirrored]:
     """The images of a source; repositories that cannot be listed come as failures."""
     if source.kind == "image":
@@ -182,7 +183,7 @@ def _expand(
         ]
     for repository in repositories:
         try:
-            tags = _choose_tags(repository, environment, options, fits)
+            tags = _choose_tags(repository, environment, options, fits, hear)
         except SampanError as error:
             yield Mirrored(repository.familiar_name, "", "failed", error=error)
             continue
@@ -207,6 +208,7 @@ def _choose_tags(
     environment: Mapping[str, str],
     options: MirrorOptions,
     fits: Callable[[str], bool],
+    hear: Hear,
 ) -> list[str]:
     found = list_tags(
         repository,
@@ -216,6 +218,8 @@ def _choose_tags(
         environment=environment,
         settings=options.copying.settings,
     )
+    for note in found.notes:
+        hear(TransferEvent("warning", note))
     tags = [each for each in found.tags if fits(each.tag)]
     if options.newer_than_s is not None:
         tags = _newer(tags, options, repository, environment)

@@ -31,6 +31,11 @@ def tag_image(layout: StoreLayout, name: str, new_names: Sequence[str]) -> None:
                 evidence="a tag can be given, a digest cannot",
                 remedy=f"sampan tag {name} {reference.familiar_name}:TAG",
             )
+        if reference.is_artifact:
+            raise UsageError(
+                f"{reference.familiar} names a file in a registry, not an image",
+                remedy=f"sampan push {name} {reference.familiar}",
+            )
     image = locate_image(name, store=layout)
     # The manifest's digest belongs to the image, whatever it is called.
     manifest = next(

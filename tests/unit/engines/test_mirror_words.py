@@ -66,7 +66,9 @@ def test_the_newest_tags_are_chosen_by_date(monkeypatch: pytest.MonkeyPatch) -> 
     repository = parse_reference("a")
 
     def choose(**options: object) -> list[str]:
-        return module._choose_tags(repository, {}, MirrorOptions(**options), lambda _: True)  # type: ignore[arg-type]
+        return module._choose_tags(
+            repository, {}, MirrorOptions(**options), lambda _: True, lambda _: None
+        )  # type: ignore[arg-type]
 
     assert choose(limit=2) == ["t0", "t1"]
     assert choose(newer_than_s=366 * 86400) == ["t0", "t1", "t2", "t3", "t4", "t5"]

@@ -180,3 +180,5 @@ def test_what_cannot_be_tagged_is_refused(store: StoreLayout) -> None:
         tag_image(store, "none:1", ["new:1"])
     with pytest.raises(UsageError, match="pins a digest"):
         tag_image(store, "one:1", [f"new@{sha256(b'')}"])
+    with pytest.raises(UsageError, match="names a file"):
+        tag_image(store, "one:1", ["oras://reg.example/x:1"])
