@@ -147,6 +147,15 @@ def test_layers_that_came_from_the_registry_go_back_as_they_were(
     assert [one["digest"] for one in before["layers"]] == [one["digest"] for one in after["layers"]]
 
 
+def test_a_push_wants_a_name_that_it_can_give(shell: Shell, registry: str, layout: Path) -> None:
+    image_id = shell("import", "-q", f"oci:{layout}:base", "local:1").stdout.strip()
+    refused = shell("push", image_id[7:19], code=125).stderr
+    assert "under which name" in refused
+    pinned = shell("push", "local:1", f"{registry}/x@{image_id}", code=125).stderr
+    assert "sampan copy" in pinned
+    assert "no image none:1 in the store" in shell("push", "none:1", code=125).stderr
+
+
 def test_a_push_by_an_ordinary_user_from_anothers_store(host: EngineHost, registry: str) -> None:
     store = {"SAMPAN_STORE": str(host.home("ordinary") / "store")}
     tree = host.home("ordinary") / "tree"

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from typing import NamedTuple, TypeVar
 
+from sampan.errors import UsageError
 from sampan.images.compressing import check_level, open_compressed
 from sampan.images.outgoing import KnownBlob, OutgoingImage, OutgoingLayer, note_blob, open_outgoing
 from sampan.images.store_layout import StoreLayout
@@ -88,8 +89,8 @@ def push_image(
     compression = chosen.compression or "gzip"
     check_level(compression, chosen.level)
     layer_type(chosen.form, compression)
-    reference = parse_reference(destination or name)
     outgoing = open_outgoing(store, name)
+    reference = _destination(name, destination or outgoing.image.name)
     with open_channel(reference, environment, chosen.settings) as channel:
         task = _Push(channel, chosen, hear)
         layers = run_all(
@@ -103,8 +104,27 @@ def push_image(
         media_type, manifest = render_manifest(outgoing.config, layers, chosen.form)
         task.give_config(outgoing)
         hear(TransferEvent("manifest", reference.familiar))
-        digest = push_manifest(channel, reference.tag or reference.digest, media_type, manifest)
+        digest = push_manifest(channel, reference.tag, media_type, manifest)
     return PushResult(reference, digest, task.sent_bytes)
+
+
+def _destination(name: str, destination: str) -> Reference:
+    """Where an image goes: under a tag, since its digest there is made by the push."""
+    if not destination:
+        raise UsageError(
+            "under which name is the image to be pushed?",
+            evidence=f"{name} is an id",
+            remedy=f"sampan push {name} REGISTRY/NAME:TAG",
+        )
+    reference = parse_reference(destination)
+    if reference.digest:
+        raise UsageError(
+            f"{reference.familiar} pins a digest",
+            evidence="the manifest is made anew, and so is its digest",
+            remedy=f"sampan push {name} {reference.familiar_name}:TAG    or, to keep the digest: "
+            "sampan copy",
+        )
+    return reference
 
 
 @contextlib.contextmanager
