@@ -57,7 +57,10 @@ KINDS: dict[str, tuple[Callable[[bytes], bytes], str]] = {
     "estargz": (estargz, "+gzip"),
     "zstd-chunked": (zstd_chunked, "+zstd"),
     "zstd that claims to be gzip": (zstandard.compress, "+gzip"),
-    "zstd after a skippable frame": (lambda tar: skippable(b"first") + zstandard.compress(tar), "+zstd"),
+    "zstd after a skippable frame": (
+        lambda tar: skippable(b"first") + zstandard.compress(tar),
+        "+zstd",
+    ),
 }
 
 
