@@ -558,3 +558,22 @@ def test_a_source_that_gives_other_bytes_leaves_no_layout_behind(
             copy_image(f"oci:{images.layout}:it", target, environment=images.environment)
     assert not (tmp_path / "new.tar").exists()
     assert not (tmp_path / "new" / "index.json").exists()
+
+
+def test_a_layer_that_an_image_has_twice_is_sent_once(server: PushServer, tmp_path: Path) -> None:
+    store = StoreLayout(str(tmp_path / "store"))
+    maker = LayoutMaker(tmp_path / "twice")
+    layer = make_tar({"f": b"x" * 5000})
+    maker.write_index([named(maker.add_image([layer, layer]), "it")])
+    import_image(f"oci:{maker.root}:it", "it", store=store)
+    push_image(
+        "it",
+        f"{server.host}/team/image:1",
+        store=store,
+        environment={"HOME": str(tmp_path)},
+        options=PushOptions(settings=IMPATIENT, compression="zstd"),
+    )
+    manifest = json.loads(server.manifests["team/image", "1"][1])
+    assert len(manifest["layers"]) == 2
+    assert len({one["digest"] for one in manifest["layers"]}) == 1
+    assert server.count("POST") == 2

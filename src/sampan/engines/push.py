@@ -93,18 +93,27 @@ def push_image(
     reference = _destination(name, destination or outgoing.image.name)
     with open_channel(reference, environment, chosen.settings) as channel:
         task = _Push(channel, chosen, hear)
-        layers = run_all(
+        # An image may have the same layer twice.
+        layers = {layer.packed.diff_id: layer for layer in outgoing.layers}
+        given = run_all(
             chosen.jobs,
             hear,
             [
                 lambda hear, layer=layer: task.give_layer(layer, hear)  # type: ignore[misc]
-                for layer in outgoing.layers
+                for layer in layers.values()
             ],
         )
-        media_type, manifest = render_manifest(outgoing.config, layers, chosen.form)
+        found = dict(zip(layers, given, strict=True))
+        media_type, manifest = render_manifest(
+            outgoing.config,
+            [found[layer.packed.diff_id] for layer in outgoing.layers],
+            chosen.form,
+        )
         task.give_config(outgoing)
         hear(TransferEvent("manifest", reference.familiar))
         digest = push_manifest(channel, reference.tag, media_type, manifest)
+        for note in channel.client.notes:
+            hear(TransferEvent("warning", note))
     return PushResult(reference, digest, task.sent_bytes)
 
 
