@@ -10,6 +10,7 @@ Every byte is hashed again with the layer, so a damaged file costs a fetch and n
 import contextlib
 import io
 import os
+import threading
 import time
 from collections.abc import Callable, Iterator
 from typing import BinaryIO, NamedTuple
@@ -68,6 +69,7 @@ class KeptStream(io.RawIOBase):
         self._is_wire = False
         self._fetched = 0
         self._kept: int | None = None
+        self._keeping = threading.Lock()
         self._may_keep = True
         self.waited_s = 0.0
         self.is_resumed = False
@@ -110,11 +112,10 @@ class KeptStream(io.RawIOBase):
 
     def close(self) -> None:
         """Leave what is kept for the next pull."""
+        self._may_keep = False
         if self._source is not None:
             self._source.close()
-        if self._kept is not None:
-            os.close(self._kept)
-            self._kept = None
+        self._stop_keeping()
         super().close()
 
     def _open_next(self) -> None:
@@ -159,14 +160,20 @@ class KeptStream(io.RawIOBase):
     def _keep(self, data: bytes) -> None:
         rest = memoryview(data)
         try:
-            while rest and self._kept is not None:
-                rest = rest[os.write(self._kept, rest) :]
+            # Another thread may close us: its number must not be another file's by now.
+            with self._keeping:
+                while rest and self._kept is not None:
+                    rest = rest[os.write(self._kept, rest) :]
         except OSError:
             # No room for what is only a help: the pack needs it more.
-            assert self._kept is not None
-            os.close(self._kept)
-            self._kept = None
+            self._stop_keeping()
             drop_partials(self._layout, self._layer.digest)
+
+    def _stop_keeping(self) -> None:
+        with self._keeping:
+            if self._kept is not None:
+                os.close(self._kept)
+                self._kept = None
 
 
 def find_partial(layout: StoreLayout, digest: str, size: int) -> Partial | None:
