@@ -53,6 +53,19 @@ COMMANDS: dict[str, Command] = {
     "images": Command("images", "list the images in the store", "Images"),
     "rmi": Command("rmi", "remove image names and the files only they used", "Images"),
     "prune": Command("prune", "free what no image needs", "Images"),
+    "store check": Command("store_check", "look for damage in the store", "Store"),
+    "store repair": Command(
+        "store_repair", "mend what is damaged in the store, or set it aside", "Store"
+    ),
+    "store du": Command("store_du", "show what takes the room in the store", "Store"),
+    "store prune": Command("prune", "free what no image needs", "Store"),
+    "store list": Command(
+        "store_list", "print what the store has, for an export of another store", "Store"
+    ),
+    "store export": Command(
+        "store_export", "write images for another store, each layer once", "Store"
+    ),
+    "store import": Command("store_import", "take in what another store exported", "Store"),
     "gpus": Command("gpus", "list the GPUs of this host", "Driver"),
     "driver": Command("driver", "show the driver files and nodes of this host", "Driver"),
     "explain": Command("explain", "show what a container would get, and why", "Driver"),

@@ -85,8 +85,8 @@ def write_record(layout: StoreLayout, record: ImageRecord) -> None:
 
 
 def find_record(layout: StoreLayout, digest: str) -> ImageRecord | None:
-    """The record of an image, or None."""
-    document = read_json(layout.image_file(digest, "record.json"))
+    """The record of an image, a site store's too, or None."""
+    document = read_json(layout.image_home(digest).image_file(digest, "record.json"))
     if document is None or document.get("version") != RECORD_VERSION:
         return None
     return ImageRecord(
@@ -105,7 +105,7 @@ def find_record(layout: StoreLayout, digest: str) -> ImageRecord | None:
 
 
 def list_records(layout: StoreLayout) -> list[ImageRecord]:
-    """All complete images, the newest first."""
+    """All complete images of this store itself, the newest first."""
     try:
         names = os.listdir(layout.images)
     except FileNotFoundError:
@@ -120,7 +120,7 @@ def list_records(layout: StoreLayout) -> list[ImageRecord]:
 
 
 def list_names(layout: StoreLayout) -> list[ImageName]:
-    """All names whose image is there, sorted."""
+    """All names of this store itself whose image is there or in a site store, sorted."""
     try:
         files = os.listdir(layout.refs)
     except FileNotFoundError:
@@ -135,6 +135,15 @@ def list_names(layout: StoreLayout) -> list[ImageName]:
                 ImageName(parse_reference(str(ref["name"])), str(ref["image"]), str(ref["digest"]))
             )
     return sorted(names, key=lambda name: str(name.reference))
+
+
+def list_all_names(layout: StoreLayout) -> list[ImageName]:
+    """The names of this store and of the site stores below it; the first store to have one counts."""
+    names: dict[str, ImageName] = {}
+    for home in (layout, *layout.stack[1:]):
+        for name in list_names(home):
+            names.setdefault(str(name.reference), name)
+    return [names[name] for name in sorted(names)]
 
 
 def set_name(

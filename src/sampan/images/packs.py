@@ -15,7 +15,8 @@ from sampan.images.pack import pack_layer
 from sampan.images.partial import KeptStream, drop_partials
 from sampan.images.store_access import layer_lock, store_errors
 from sampan.images.store_layout import StoreLayout, hex_of
-from sampan.kernel.atomic import temporary_beside, write_atomic
+from sampan.kernel.atomic import sync_directory, temporary_beside, write_atomic
+from sampan.model.layer import PackIndex
 from sampan.model.source import ResumableLayer, SourceLayer
 
 DEFAULT_MEMORY = 48 << 20
@@ -41,14 +42,18 @@ Report = Callable[[LayerProgress], None]
 
 
 def find_pack(layout: StoreLayout, compression: str, digest: str, diff_id: str) -> str | None:
-    """Digest under which a layer is packed already, by its own digest or its diffID; or None."""
-    if digest and os.path.exists(layout.pack_file(compression, digest, "index")):
-        return digest
-    if diff_id:
-        with contextlib.suppress(FileNotFoundError):
-            found = Path(layout.diffs(compression), hex_of(diff_id)).read_text()
-            if os.path.exists(layout.pack_file(compression, found, "index")):
-                return found
+    """Digest under which a layer is packed already, by its own digest or its diffID; or None.
+
+    Site stores count too: ``layout.pack_home`` says where the pack is.
+    """
+    for home in layout.stack:
+        if digest and os.path.exists(home.pack_file(compression, digest, "index")):
+            return digest
+        if diff_id:
+            with contextlib.suppress(FileNotFoundError):
+                found = Path(home.diffs(compression), hex_of(diff_id)).read_text()
+                if os.path.exists(home.pack_file(compression, found, "index")):
+                    return found
     return None
 
 
@@ -80,7 +85,7 @@ def pack_task(task: PackTask, report: Report) -> str:
             return found
         index = Path(task.layout.pack_file(task.compression, layer.digest, "index"))
         diff_id = _pack_known(task, index, tell)
-        _note_diff(task, layer.digest, diff_id)
+        _note_diff(task.layout, task.compression, layer.digest, diff_id)
     return layer.digest
 
 
@@ -120,19 +125,31 @@ def _pack_unknown(task: PackTask, report: Report) -> str:
         with task.layer.open() as stream:
             meter = LayerMeter(report, task.layer.size, None)
             digest, diff_id = _pack(task, stream, data, index, meter)
-        with (
-            layer_lock(task.layout, task.compression, digest),
-            store_errors(task.layout),
-        ):
-            if find_pack(task.layout, task.compression, digest, "") is None:
-                final = Path(task.layout.pack_file(task.compression, digest, "index"))
-                for suffix in (".pack", ".headers", ".index"):
-                    os.rename(index.with_suffix(suffix), final.with_suffix(suffix))
-            _note_diff(task, digest, diff_id)
+        _adopt(task.layout, task.compression, index, digest, diff_id)
     finally:
         for path in (data, index.with_suffix(".headers"), index):
             path.unlink(missing_ok=True)
     return digest
+
+
+def adopt_pack(layout: StoreLayout, index_path: Path, index: PackIndex) -> None:
+    """Let a pack exist that lies whole and verified under a temporary name in its directory.
+
+    Raises:
+        StoreError: the store cannot be written.
+    """
+    _adopt(layout, index.compression, index_path, index.digest, index.diff_id)
+
+
+def _adopt(layout: StoreLayout, compression: str, index: Path, digest: str, diff_id: str) -> None:
+    with layer_lock(layout, compression, digest), store_errors(layout):
+        if find_pack(layout, compression, digest, "") is None:
+            final = Path(layout.pack_file(compression, digest, "index"))
+            for suffix in (".pack", ".headers", ".index"):
+                with contextlib.suppress(FileNotFoundError):
+                    os.rename(index.with_suffix(suffix), final.with_suffix(suffix))
+            sync_directory(final.parent)
+        _note_diff(layout, compression, digest, diff_id)
 
 
 def _pack(
@@ -156,6 +173,6 @@ def _pack(
     return packed.digest, packed.diff_id
 
 
-def _note_diff(task: PackTask, digest: str, diff_id: str) -> None:
-    with store_errors(task.layout):
-        write_atomic(Path(task.layout.diffs(task.compression), hex_of(diff_id)), digest.encode())
+def _note_diff(layout: StoreLayout, compression: str, digest: str, diff_id: str) -> None:
+    with store_errors(layout):
+        write_atomic(Path(layout.diffs(compression), hex_of(diff_id)), digest.encode())

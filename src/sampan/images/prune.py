@@ -63,7 +63,7 @@ def prune(
     """
     freed: list[PrunedItem] = []
     with prune_lock(layout), names_lock(layout), store_errors(layout):
-        freed += _prune_left_overs(layout, dry_run=options.dry_run)
+        freed += prune_left_overs(layout, dry_run=options.dry_run)
         freed += _prune_images(layout, options, in_use, now)
         freed += _prune_packs(layout, options, now, {item.name for item in freed})
         if not options.dry_run:
@@ -81,8 +81,13 @@ def disk_size(layout: StoreLayout) -> int:
     )
 
 
-def _prune_left_overs(layout: StoreLayout, *, dry_run: bool) -> Iterator[PrunedItem]:
-    # No import is at work (prune_lock), so whatever is incomplete is a crash's.
+def prune_left_overs(layout: StoreLayout, *, dry_run: bool) -> Iterator[PrunedItem]:
+    """Free what interrupted imports left and what a repair set aside; ``prune_lock`` is held.
+
+    Raises:
+        OSError: the store cannot be written.
+    """
+    # No import is at work, so whatever is incomplete is a crash's.
     markers = {layout.images: "record.json", layout.refs: ""}
     for compression in COMPRESSIONS:
         markers |= {layout.packs(compression): "index", layout.diffs(compression): ""}
@@ -92,12 +97,20 @@ def _prune_left_overs(layout: StoreLayout, *, dry_run: bool) -> Iterator[PrunedI
             incomplete = marker and f"{name.partition('.')[0]}.{marker}" not in names
             if name.startswith(".tmp-") or incomplete:
                 yield _free("left-over", name, [f"{directory}/{name}"], dry_run=dry_run)
-    for kept in list_partials(layout):
+    for kept in [*list_partials(layout), *_list_quarantine(layout)]:
         yield _free("left-over", os.path.basename(kept), [kept], dry_run=dry_run)
     for compression in COMPRESSIONS:
         for path in _diff_notes(layout, compression):
             if not os.path.exists(layout.pack_file(compression, path.read_text(), "index")):
                 yield _free("left-over", path.name, [str(path)], dry_run=dry_run)
+
+
+def _list_quarantine(layout: StoreLayout) -> list[str]:
+    try:
+        names = sorted(os.listdir(layout.quarantine))
+    except FileNotFoundError:
+        return []
+    return [f"{layout.quarantine}/{name}" for name in names]
 
 
 def _prune_images(

@@ -108,6 +108,21 @@ def import_lock(layout: StoreLayout) -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def reading_lock(layout: StoreLayout) -> Iterator[None]:
+    """Keep prunes away while somebody reads, where the store lets itself be locked.
+
+    A store that this user may only read is read without: a file that vanishes is then an error.
+
+    Raises:
+        UnsafeStoreError: everybody may write into the store.
+    """
+    with contextlib.ExitStack() as stack:
+        if check_store(layout) and os.access(layout.locks, os.W_OK):
+            stack.enter_context(import_lock(layout))
+        yield
+
+
+@contextlib.contextmanager
 def prune_lock(layout: StoreLayout) -> Iterator[None]:
     """Wait for all imports to end and keep new ones away."""
     with _lock(layout, "store"):

@@ -1,4 +1,4 @@
-"""Where things lie in a store (design.md §4). Names only: nothing here writes or locks.
+"""Where things lie in a store (design.md §4). Names, and whether they are there: nothing here writes.
 
 A store is a directory of content-addressed files::
 
@@ -8,6 +8,7 @@ A store is a directory of content-addressed files::
     packs/<compression>/diff/<hex>                    by diffID: the digest of the layer's pack
     images/sha256/<hex>.sif, .facts.json, .config.json, .record.json    by the config's digest
     partial/<hex>.<offset>                            see partial.py
+    quarantine/<file>                                 damaged files that a repair set aside
     refs/<escaped name>                               small JSON: which image a name means
     locks/                                            see store_locks
 
@@ -31,9 +32,37 @@ _LONGEST_FILE_NAME = 240
 
 
 class StoreLayout(NamedTuple):
-    """The paths of the store at ``root`` (absolute)."""
+    """The paths of the store at ``root``, and the stores below it that are only read.
+
+    Attributes:
+        root: absolute.
+        sites: roots of site stores (``site_stores.py``), the first one asked first.
+    """
 
     root: str
+    sites: tuple[str, ...] = ()
+
+    @property
+    def stack(self) -> "tuple[StoreLayout, ...]":
+        """This store and those below it, each alone."""
+        return tuple(map(StoreLayout, (self.root, *self.sites)))
+
+    def image_home(self, digest: str) -> "StoreLayout":
+        """The store of the stack in which a complete image lies; this one when it lies nowhere."""
+        if self.sites:
+            for home in self.stack:
+                record, sif = (home.image_file(digest, one) for one in ("record.json", "sif"))
+                if os.path.exists(record) and os.path.exists(sif):
+                    return home
+        return self
+
+    def pack_home(self, compression: str, digest: str) -> "StoreLayout":
+        """The store of the stack in which a pack lies; this one when it lies nowhere."""
+        if self.sites:
+            for home in self.stack:
+                if os.path.exists(home.pack_file(compression, digest, "index")):
+                    return home
+        return self
 
     @property
     def images(self) -> str:
@@ -54,6 +83,11 @@ class StoreLayout(NamedTuple):
     def partials(self) -> str:
         """Directory of the fetched parts of layers that are not packed yet."""
         return f"{self.root}/partial"
+
+    @property
+    def quarantine(self) -> str:
+        """Directory of damaged files that a repair has set aside."""
+        return f"{self.root}/quarantine"
 
     def packs(self, compression: str) -> str:
         """Directory of the packs of one compression."""
