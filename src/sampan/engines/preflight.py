@@ -12,7 +12,7 @@ from sampan.engines.driver_import import check_driver
 from sampan.engines.host_fit import HostFit, ask_host
 from sampan.gpus.requirement_words import describe_requirements, find_cuda_version
 from sampan.gpus.requirements import RequirementError
-from sampan.images.catalogue import list_names, list_records
+from sampan.images.catalogue import list_all_names, list_records
 from sampan.images.layer_packing import LayerPlan, plan_layers
 from sampan.images.room import Room, measure_room, require_room
 from sampan.images.store import has_image
@@ -154,9 +154,9 @@ def _plan_each(
     names: dict[str, list[str]] = {}
     if layers.found:
         of_image: dict[str, list[str]] = {}
-        for name in list_names(store):
+        for name in list_all_names(store):
             of_image.setdefault(name.image, []).append(name.reference.familiar)
-        for record in list_records(store):
+        for record in (one for home in store.stack for one in list_records(home)):
             for recorded in record.layers:
                 names.setdefault(recorded.pack, []).extend(of_image.get(record.digest, []))
     planned = []

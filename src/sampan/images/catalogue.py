@@ -28,6 +28,12 @@ class ImageInUseError(SampanError):
     id = "image-in-use"
 
 
+class ImageOfSiteError(SampanError):
+    """The image lies in a store that is only read here."""
+
+    id = "image-of-site"
+
+
 class RecordedLayer(NamedTuple):
     """A layer of an image: digest as its source had it, digest of its pack, diffID."""
 
@@ -179,24 +185,29 @@ def remove_image(
     Raises:
         ImageNotFoundError: there is no such image.
         ImageInUseError: it is needed and ``force`` is not given.
+        ImageOfSiteError: it, or its name, is a site store's.
         StoreError: the store cannot be written.
     """
     with store_errors(layout):
         if not os.path.isdir(layout.locks):
-            locate_image(name, store=layout)
+            raise _in_site_store(name, locate_image(name, store=layout))
     with names_lock(layout), store_errors(layout):
         image = locate_image(name, store=layout)
         theirs = [known for known in list_names(layout) if known.image == image.digest]
         leaving = [
             known for known in theirs if not image.name or str(known.reference) == image.name
         ]
+        is_own = layout.image_home(image.digest).root == layout.root
+        if not leaving and (image.name or not is_own):
+            raise _in_site_store(name, image)
         if not image.name and len(theirs) > 1 and not force:
             raise ImageInUseError(
                 f"image {image.digest[7:19]} has {len(theirs)} names",
                 evidence=", ".join(known.reference.familiar for known in theirs),
                 remedy="remove one by its name, or all: sampan rmi -f",
             )
-        is_last = len(leaving) == len(theirs)
+        # A site store's image is its owner's to delete; our names of it are ours.
+        is_last = is_own and len(leaving) == len(theirs)
         user = containers.get(image.digest)
         if is_last and user is not None and not force:
             raise ImageInUseError(
@@ -217,6 +228,15 @@ def remove_image(
             delete_image_files(layout, image.digest)
             done.append(f"Deleted: {image.digest}")
     return done
+
+
+def _in_site_store(name: str, image: StoredImage) -> ImageOfSiteError:
+    site = os.path.dirname(os.path.dirname(os.path.dirname(image.sif_path)))
+    return ImageOfSiteError(
+        f"image {name} is in a site store, which is only read",
+        evidence=image.sif_path,
+        remedy=f"who may write there: SAMPAN_STORE={site} sampan rmi {name}",
+    )
 
 
 def delete_image_files(layout: StoreLayout, digest: str) -> int:

@@ -211,7 +211,7 @@ def _examine_name(layout: StoreLayout, file_name: str) -> Iterator[Finding]:
         image = str(ref["image"])
         if escape_name(reference) != file_name:
             problem = f"{path}: it says that it is {reference}"
-        elif not os.path.exists(layout.image_file(image, "record.json")):
+        elif not os.path.exists(layout.image_home(image).image_file(image, "record.json")):
             problem = f"{path}: the image that it means is gone: {image}"
     except (DamagedStoreError, ImageNameError, OSError, KeyError) as error:
         problem = f"{path}: {getattr(error, 'evidence', '') or error}"

@@ -224,7 +224,7 @@ class _Import:
         indices = []
         for pack in self._packed:
             with store_errors(self._store):
-                indices.append(load_index(Path(self._store.pack_file(compression, pack, "index"))))
+                indices.append(load_index(self._pack_file(pack, "index")))
             mark_used(self._store, compression, pack)
         config = self._configuration(indices)
         digest = _digest(config)
@@ -255,12 +255,16 @@ class _Import:
                 )
         return change_config(self._image.config, self._options.changes)
 
+    def _pack_file(self, pack: str, suffix: str) -> Path:
+        home = self._store.pack_home(self._options.compression, pack)
+        return Path(home.pack_file(self._options.compression, pack, suffix))
+
     def _link(self, digest: str, config: bytes, indices: Sequence[PackIndex]) -> None:
         compression = self._options.compression
         sif = Path(self._store.image_file(digest, "sif"))
         facts = link_image(
             [
-                (index, Path(self._store.pack_file(compression, pack, "pack")))
+                (index, self._pack_file(pack, "pack"))
                 for index, pack in zip(indices, self._packed, strict=True)
             ],
             config,

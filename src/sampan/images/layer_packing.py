@@ -111,7 +111,9 @@ def plan_layers(store: StoreLayout, compression: str, image: SourceImage) -> Lay
     if image.compressed:
         with store_errors(store):
             old = sum(
-                os.path.getsize(store.pack_file(compression, pack, "pack"))
+                os.path.getsize(
+                    store.pack_home(compression, pack).pack_file(compression, pack, "pack")
+                )
                 for pack in found.values()
             )
         # New layers are stored twice: as packs, and in the image.

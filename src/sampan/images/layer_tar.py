@@ -78,8 +78,9 @@ def locate_layer(
         if pack is None:
             continue
         is_packed = True
-        if os.path.exists(layout.pack_file(choice, pack, "headers")):
-            return PackedLayer(layout.pack_file(choice, pack, "index"), pack, diff_id)
+        home = layout.pack_home(choice, pack)
+        if os.path.exists(home.pack_file(choice, pack, "headers")):
+            return PackedLayer(home.pack_file(choice, pack, "index"), pack, diff_id)
     raise LayerMissingError(
         f"a layer of {image} cannot be given out",
         evidence=f"layer {diff_id[:19]}: "

@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 
 from sampan.errors import UsageError
-from sampan.images.catalogue import list_names, set_name
+from sampan.images.catalogue import list_all_names, set_name
 from sampan.images.store import ImageNotFoundError, locate_image
+from sampan.images.store_access import create_store
 from sampan.images.store_layout import StoreLayout
 from sampan.model.reference import parse_reference
 
@@ -41,11 +42,12 @@ def tag_image(layout: StoreLayout, name: str, new_names: Sequence[str]) -> None:
     manifest = next(
         (
             known.manifest_digest
-            for known in list_names(layout)
+            for known in list_all_names(layout)
             if known.image == image.digest and image.name in ("", str(known.reference))
         ),
         "",
     )
+    create_store(layout)
     for reference in references:
         if set_name(layout, reference, image.digest, manifest) is None:
             raise ImageNotFoundError(

@@ -10,7 +10,7 @@ import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from sampan.images.catalogue import find_record, list_names
+from sampan.images.catalogue import find_record, list_all_names
 from sampan.images.documents import DamagedStoreError, read_document, read_json
 from sampan.images.layer_tar import PackedLayer, locate_layer
 from sampan.images.store import StoredImage, locate_image
@@ -85,7 +85,7 @@ def open_outgoing(layout: StoreLayout, name: str) -> OutgoingImage:
         if layer.digest and layer.digest not in (blob.digest for blob in known):
             known = (*known, KnownBlob(layer.digest, -1, "", place))
         layers.append(OutgoingLayer(packed, known))
-    names = tuple(one.reference for one in list_names(layout) if one.image == image.digest)
+    names = tuple(one.reference for one in list_all_names(layout) if one.image == image.digest)
     platform = parse_image_config(json.loads(config)).platform
     return OutgoingImage(image, config, platform, tuple(layers), names)
 

@@ -111,6 +111,19 @@ class StoreLayout(NamedTuple):
 
 
 def locate_store(environment: Mapping[str, str]) -> StoreLayout:
+    """The user's store with the site stores below it.
+
+    Raises:
+        SampanError: the site stores cannot be used (see ``site_stores``).
+    """
+    from sampan.images.site_stores import find_site_stores
+
+    own = locate_own_store(environment)
+    sites = find_site_stores(environment)
+    return own._replace(sites=tuple(site for site in sites if site != own.root))
+
+
+def locate_own_store(environment: Mapping[str, str]) -> StoreLayout:
     """The user's store: SAMPAN_STORE, else XDG data home, else ``~/.local/share/sampan``."""
     root = environment.get("SAMPAN_STORE", "")
     if not root:

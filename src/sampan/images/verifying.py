@@ -157,7 +157,11 @@ def examine_image(task: ExamineTask, report: Callable[[int], None]) -> Verdict:
 def can_relink(layout: StoreLayout, record: ImageRecord) -> bool:
     """Whether all packs of an image are there, good or not."""
     return all(
-        os.path.exists(layout.pack_file(record.compression, layer.pack, "index"))
+        os.path.exists(
+            layout.pack_home(record.compression, layer.pack).pack_file(
+                record.compression, layer.pack, "index"
+            )
+        )
         for layer in record.layers
     )
 
@@ -180,7 +184,8 @@ def relink(
     """
     packs = []
     for layer in record.layers:
-        index = Path(layout.pack_file(record.compression, layer.pack, "index"))
+        home = layout.pack_home(record.compression, layer.pack)
+        index = Path(home.pack_file(record.compression, layer.pack, "index"))
         packs.append((load_index(index), index.with_suffix(".pack")))
     return link_image(
         packs,
