@@ -70,9 +70,10 @@ def list_contents(layout: StoreLayout) -> Iterator[str]:
     for record in list_records(layout):
         yield f"image {record.digest}"
     for compression in COMPRESSIONS:
-        for name in sorted(os.listdir(layout.diffs(compression))):
-            if not name.startswith("."):
-                yield f"layer-{compression} sha256:{name}"
+        with contextlib.suppress(FileNotFoundError):
+            for name in sorted(os.listdir(layout.diffs(compression))):
+                if not name.startswith("."):
+                    yield f"layer-{compression} sha256:{name}"
 
 
 def export_images(

@@ -58,9 +58,10 @@ def _configured(environment: Mapping[str, str], system: str) -> Iterator[tuple[o
     home = environment.get("XDG_CONFIG_HOME", "")
     if not home.startswith("/"):
         home = f"{environment.get('HOME', '')}/.config"
-    for path in (f"{home}/sampan/sampan.toml", system):
-        sites = _read(path)
-        for site in sites:
+    users = f"{home}/sampan/sampan.toml"
+    # Under sudo and setpriv HOME is often another user's, whose wishes are none of ours.
+    for path in (users, system) if os.access(users, os.R_OK) else (system,):
+        for site in _read(path):
             yield site, path
 
 

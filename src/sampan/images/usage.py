@@ -101,8 +101,8 @@ def measure_usage(layout: StoreLayout) -> StoreUsage:
     layers = {
         (compression, f"sha256:{name.removesuffix('.index')}"): 0
         for compression in COMPRESSIONS
-        for name in os.listdir(layout.packs(compression))
-        if name.endswith(".index") and not name.startswith(".")
+        for name in _names_in(layout.packs(compression))
+        if name.endswith(".index")
     }
     for pack in layers:
         layers[pack] = pack_size(*pack)
@@ -135,6 +135,13 @@ def measure_usage(layout: StoreLayout) -> StoreUsage:
         sum(sizes.values()),
         sum(layers.get(pack, 0) * times for pack, times in uses.items()),
     )
+
+
+def _names_in(directory: str) -> list[str]:
+    try:
+        return [name for name in os.listdir(directory) if not name.startswith(".")]
+    except FileNotFoundError:
+        return []
 
 
 def _sizes(layout: StoreLayout) -> dict[str, int]:
