@@ -7,6 +7,7 @@ are those of its whole tree, a daemon beside it included: differences of what /p
 
 import contextlib
 import os
+import signal
 import subprocess
 import tempfile
 import threading
@@ -87,9 +88,13 @@ def _held(
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=said,
+        start_new_session=True,
     )
     try:
         yield process
+    except BaseException:
+        os.killpg(process.pid, signal.SIGKILL)
+        raise
     finally:
         assert process.stdin is not None
         with contextlib.suppress(BrokenPipeError):
