@@ -13,6 +13,7 @@ from sampan.images.store import StoredImage, has_image, locate_image, stored_ima
 from sampan.images.store_access import names_lock, store_errors
 from sampan.images.store_layout import StoreLayout
 from sampan.kernel.atomic import write_atomic
+from sampan.kernel.lock_support import NO_LOCKS
 from sampan.kernel.locks import is_held
 from sampan.model.reference import Reference, parse_reference
 
@@ -215,7 +216,7 @@ def remove_image(
                 evidence=f"image {image.digest[7:19]}",
                 remedy=f"sampan rm -f {user}    or: sampan rmi -f {name}",
             )
-        if is_last and not force and is_held(image.sif_path):
+        if is_last and not force and _is_held(image.sif_path):
             raise ImageInUseError(
                 f"a container of another user uses image {name}",
                 evidence=f"{image.sif_path} is locked",
@@ -228,6 +229,16 @@ def remove_image(
             delete_image_files(layout, image.digest)
             done.append(f"Deleted: {image.digest}")
     return done
+
+
+def _is_held(path: str) -> bool:
+    """Whether a container is known to use the image; without locks nobody can know."""
+    try:
+        return is_held(path)
+    except OSError as error:
+        if error.errno in NO_LOCKS:
+            return False
+        raise
 
 
 def _in_site_store(name: str, image: StoredImage) -> ImageOfSiteError:

@@ -10,6 +10,7 @@ from sampan.images.catalogue import delete_image_files, list_names, list_records
 from sampan.images.partial import list_partials
 from sampan.images.store_access import names_lock, passing_locks, prune_lock, store_errors
 from sampan.images.store_layout import COMPRESSIONS, PACK_SUFFIXES, StoreLayout
+from sampan.kernel.lock_support import NO_LOCKS
 from sampan.kernel.locks import is_held
 
 
@@ -62,14 +63,26 @@ def prune(
         StoreError: the store cannot be written.
     """
     freed: list[PrunedItem] = []
-    with prune_lock(layout), names_lock(layout), store_errors(layout):
-        freed += prune_left_overs(layout, dry_run=options.dry_run)
-        freed += _prune_images(layout, options, in_use, now)
-        freed += _prune_packs(layout, options, now, {item.name for item in freed})
+    with prune_lock(layout) as require, names_lock(layout), store_errors(layout):
+        for item in _free_all(layout, options, in_use, now):
+            freed.append(item)
+            require()
+        require()
         if not options.dry_run:
             for lock in passing_locks(layout):
                 lock.unlink()
     return freed
+
+
+def _free_all(
+    layout: StoreLayout, options: PruneOptions, in_use: AbstractSet[str], now: float
+) -> Iterator[PrunedItem]:
+    yield from prune_left_overs(layout, dry_run=options.dry_run)
+    gone = set()
+    for item in _prune_images(layout, options, in_use, now):
+        gone.add(item.name)
+        yield item
+    yield from _prune_packs(layout, options, now, gone)
 
 
 def disk_size(layout: StoreLayout) -> int:
@@ -122,11 +135,21 @@ def _prune_images(
             record.digest in named
             or record.digest in in_use
             or now - record.imported < options.older_than_s
-            or is_held(layout.image_file(record.digest, "sif"))
+            or _may_be_held(layout.image_file(record.digest, "sif"))
         ):
             continue
         size = record.size if options.dry_run else delete_image_files(layout, record.digest)
         yield PrunedItem("image", record.digest, size)
+
+
+def _may_be_held(path: str) -> bool:
+    """Whether a container of anybody uses the image; yes where a file system has no locks to tell."""
+    try:
+        return is_held(path)
+    except OSError as error:
+        if error.errno in NO_LOCKS:
+            return True
+        raise
 
 
 def _prune_packs(

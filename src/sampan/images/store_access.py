@@ -7,6 +7,10 @@ Three locks, all advisory (``kernel.locks``), taken in this order:
 - one for each layer and each image: whoever holds it does the work, the others wait and find it
   done. Only taken under ``store``, so a prune may delete the files of these locks.
 - ``names``: exclusive, for the moments in which names change or an image disappears.
+
+Where the file system's locks are refused, or stay within one host (``kernel.lock_support``), leases
+take their place (``kernel.leases``). The first to find that out says so to the other hosts by the
+file ``locks/leases``: all must do the same.
 """
 
 import contextlib
@@ -14,11 +18,18 @@ import errno
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Protocol
 
 from sampan.errors import SampanError
 from sampan.images.store import check_store
 from sampan.images.store_layout import COMPRESSIONS, StoreLayout, hex_of
+from sampan.kernel.atomic import write_atomic
+from sampan.kernel.leases import leased
+from sampan.kernel.lock_support import NO_LOCKS, find_lock_trouble
 from sampan.kernel.locks import leave_note, locked
+
+LEASES_MARK = "leases"
+"""File in ``locks/`` that says why leases are used; its presence decides for all hosts."""
 
 
 class StoreError(SampanError):
@@ -33,7 +44,6 @@ REMEDIES = {
     errno.EACCES: "use a directory that you may write: SAMPAN_STORE=DIRECTORY",
     errno.EPERM: "use a directory that you may write: SAMPAN_STORE=DIRECTORY",
     errno.EROFS: "the file system is read-only: SAMPAN_STORE=DIRECTORY",
-    errno.ENOLCK: "the file system has no locks (NFS without lockd?): SAMPAN_STORE=DIRECTORY",
     errno.ENOTDIR: "move the file that stands where a directory must be",
 }
 
@@ -123,10 +133,24 @@ def reading_lock(layout: StoreLayout) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def prune_lock(layout: StoreLayout) -> Iterator[None]:
-    """Wait for all imports to end and keep new ones away."""
-    with _lock(layout, "store"):
-        yield
+def prune_lock(layout: StoreLayout) -> Iterator[Callable[[], None]]:
+    """Wait for all imports to end and keep new ones away.
+
+    Returns:
+        What to call before each deletion: it raises StoreError when we were stopped for so long
+        that others went on without us.
+    """
+    with _lock(layout, "store") as lock:
+
+        def require() -> None:
+            if not lock.is_held():
+                raise StoreError(
+                    f"others have gone on in the store {layout.root} without us",
+                    evidence="this process was stopped, or its network was, and its lease ran out",
+                    remedy="type it again",
+                )
+
+        yield require
 
 
 @contextlib.contextmanager
@@ -160,8 +184,8 @@ def layer_lock(
             waiting(int(note or b"0"))
 
     name = f"layer-{compression}-{hex_of(digest)}"
-    with _lock(layout, name, waiting=hear if waiting else None) as descriptor:
-        yield lambda done: leave_note(descriptor, b"%d" % done)
+    with _lock(layout, name, waiting=hear if waiting else None) as lock:
+        yield lambda done: lock.leave_note(b"%d" % done)
 
 
 @contextlib.contextmanager
@@ -177,7 +201,31 @@ def passing_locks(layout: StoreLayout) -> list[Path]:
         Path(entry.path)
         for entry in os.scandir(layout.locks)
         if entry.name.startswith(("layer-", "image-"))
+        # What a process that was killed at the wrong moment leaves of a lease.
+        or ".lease.new-" in entry.name
+        or ".lease.aside-" in entry.name
     )
+
+
+class _Held(Protocol):
+    """A lock or lease that is held."""
+
+    def is_held(self) -> bool: ...
+
+    def leave_note(self, text: bytes, /) -> None: ...
+
+
+class _KernelLock:
+    """A lock of the kernel: nobody succeeds us while we live."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+
+    def is_held(self) -> bool:
+        return True
+
+    def leave_note(self, text: bytes, /) -> None:
+        leave_note(self._descriptor, text)
 
 
 @contextlib.contextmanager
@@ -187,15 +235,35 @@ def _lock(
     *,
     shared: bool = False,
     waiting: Callable[[bytes], None] | None = None,
-) -> Iterator[int]:
-    lock = locked(f"{layout.locks}/{name}.lock", shared=shared, waiting=waiting)
-    # Only the lock itself: what goes wrong under it is mapped by who does it.
-    with store_errors(layout):
-        descriptor = lock.__enter__()
-    try:
-        yield descriptor
-    finally:
-        lock.__exit__(None, None, None)
+) -> Iterator[_Held]:
+    with contextlib.ExitStack() as stack:
+        # Only the lock itself: what goes wrong under it is mapped by who does it.
+        with store_errors(layout):
+            held = _take(layout, name, stack, shared, waiting)
+        yield held
+
+
+def _take(
+    layout: StoreLayout,
+    name: str,
+    stack: contextlib.ExitStack,
+    shared: bool,
+    waiting: Callable[[bytes], None] | None,
+) -> _Held:
+    path = f"{layout.locks}/{name}"
+    mark = f"{layout.locks}/{LEASES_MARK}"
+    if not os.path.exists(mark):
+        reason = find_lock_trouble(layout.locks)
+        if not reason:
+            try:
+                lock = locked(f"{path}.lock", shared=shared, waiting=waiting)
+                return _KernelLock(stack.enter_context(lock))
+            except OSError as error:
+                if error.errno not in NO_LOCKS:
+                    raise
+                reason = f"locking says: {error.strerror}"
+        write_atomic(Path(mark), f"{reason}\nDelete this when no Sampan runs.\n".encode())
+    return stack.enter_context(leased(f"{path}.lease", shared=shared, waiting=waiting))
 
 
 def _room(layout: StoreLayout, number: int | None) -> str:

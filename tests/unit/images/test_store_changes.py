@@ -225,7 +225,7 @@ def test_too_little_room_is_said_before_work_with_the_bytes_that_are_missing(
     assert "sampan prune" in caught.value.remedy
 
 
-@pytest.mark.parametrize("number", [28, 122, 13, 30, 37])
+@pytest.mark.parametrize("number", [28, 122, 13, 30])
 def test_a_refusal_of_the_system_names_the_path_and_a_way_out(
     store: StoreLayout, number: int
 ) -> None:
