@@ -10,12 +10,13 @@ from typing import NamedTuple
 
 from sampan.engines.preflight import PullPlan, plan_pull
 from sampan.errors import SampanError
-from sampan.images.catalogue import find_record
+from sampan.images.catalogue import find_record, set_name
 from sampan.images.documents import read_config, read_json
 from sampan.images.importer import ImportOptions, host_platform, open_for_import, store_image
 from sampan.images.layer_packing import ImportEvent, Tell
 from sampan.images.limits import LayerError
 from sampan.images.store import StoredImage, find_image, locate_image
+from sampan.images.store_access import StoreError, create_store
 from sampan.images.store_layout import StoreLayout
 from sampan.model.facts import FACTS_VERSION
 from sampan.model.image import Platform, match_platform
@@ -99,7 +100,7 @@ def pull_by_policy(
             is_current = True
         if is_current:
             progress(ImportEvent("current", name))
-            return image
+            return _pin(name, image, store, progress)
     return pull_image(
         name,
         store=store,
@@ -223,6 +224,22 @@ def _open_origin(
         raise
     finally:
         close_client(origin)
+
+
+def _pin(name: str, image: StoredImage, store: StoreLayout, progress: Tell) -> StoredImage:
+    """Let an image that is asked for by digest have that name, so that it outlives its tag."""
+    try:
+        reference = parse_reference(name)
+    except ImageNameError:
+        return image
+    if not reference.digest or str(reference) == image.name:
+        return image
+    try:
+        create_store(store)
+        return set_name(store, reference, image.digest, reference.digest) or image
+    except StoreError as error:
+        progress(ImportEvent("warning", f"not pinned: {error.cause} ({error.evidence})"))
+        return image
 
 
 def _fits(image: StoredImage, platform: Platform | None) -> bool:
