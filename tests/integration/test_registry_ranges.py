@@ -1,5 +1,6 @@
 """One large layer over several connections: what is asked for, and what a server can do to it."""
 
+import contextlib
 import hashlib
 import random
 import threading
@@ -15,6 +16,8 @@ from sampan.registry.adaptive import open_blob_part
 from sampan.registry.blob_source import BlobSource
 from sampan.registry.client import Origin, close_client, shared_client
 from sampan.registry.failures import NotFoundError, RegistryError, UnreachableError
+from sampan.registry.settings import Settings
+from support.pull_host import Drip
 from support.registries import IMPATIENT, Content, Front, front
 
 pytestmark = pytest.mark.integration
@@ -263,6 +266,33 @@ def test_tokens_that_expire_between_ranges_are_renewed(registry: Front, read: Re
     registry.intercept = intercept
     assert read() == BLOB
     assert len(registry.paths("proxy_auth")) > 1
+
+
+@pytest.mark.parametrize("size", [1 << 20, len(BLOB)])
+def test_a_server_that_says_nothing_more_does_not_hold_up_who_closes_the_layer(
+    registry: Front, size: int
+) -> None:
+    registry.intercept = drip = Drip(100_000, 600.0)
+    client = shared_client(Origin(registry.host, None, Settings()))
+    source = BlobSource(client, "team/image", DIGEST, len(BLOB))
+    stream = open_blob_part(source, len(BLOB) - size, len(BLOB), memory=MEMORY)
+    begun = threading.Event()
+
+    def read_all() -> None:
+        with contextlib.suppress(ValueError, RegistryError):
+            while stream.read(50_000):
+                begun.set()
+
+    reader = threading.Thread(target=read_all, daemon=True)
+    reader.start()
+    assert begun.wait(20)
+    closer = threading.Thread(target=stream.close, daemon=True)
+    closer.start()
+    # Far below the minute that a read may take.
+    for thread in (closer, reader):
+        thread.join(20)
+        assert not thread.is_alive()
+    drip.release()
 
 
 def test_a_signed_url_is_used_again_until_it_has_expired(registry: Front, read: Read) -> None:

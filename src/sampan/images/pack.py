@@ -35,6 +35,7 @@ def pack_layer(
     limits: Limits = DEFAULT_LIMITS,
     workers: int | None = None,
     progress: Callable[[int], None] | None = None,
+    interrupt: Callable[[], None] | None = None,
 ) -> PackIndex:
     """Pack one layer.
 
@@ -53,6 +54,8 @@ def pack_layer(
         limits: what the layer may ask for.
         workers: compressing threads; by default as many as this process has cores.
         progress: called now and then, by this thread, with the bytes of the stream read so far.
+        interrupt: ends a read of the stream under way in another thread, when packing fails or is
+            given up; None = such a read is waited for, for a moment.
 
     Returns:
         The index, as written.
@@ -67,7 +70,7 @@ def pack_layer(
         _open_log(headers_path) as log,
         PackWriter(data, compression, workers) as writer,
         open_inflated(stream, layer=layer, limits=limits) as inflated,
-        ReadAhead(inflated) as slabs,
+        ReadAhead(inflated, interrupt=interrupt) as slabs,
     ):
         source = slabs if progress is None else _Reported(slabs, inflated, progress)
         tar = TarReader(source, layer=layer, limits=limits, log=log)

@@ -105,7 +105,8 @@ def _pack_known(task: PackTask, index: Path, report: Report) -> str:
         with KeptStream(task.layout, layer, memory=task.memory) as kept:
             meter = LayerMeter(report, layer.size, kept)
             try:
-                diff_id = _pack(task, cast("BinaryIO", kept), data, index, meter)[1]
+                stream = cast("BinaryIO", kept)
+                diff_id = _pack(task, stream, data, index, meter, interrupt=kept.close)[1]
             except LayerError:
                 drop_partials(task.layout, layer.digest)
                 # What was kept may be what is wrong: once more, all from the network.
@@ -153,7 +154,12 @@ def _adopt(layout: StoreLayout, compression: str, index: Path, digest: str, diff
 
 
 def _pack(
-    task: PackTask, stream: BinaryIO, data: Path, index: Path, progress: Callable[[int], None]
+    task: PackTask,
+    stream: BinaryIO,
+    data: Path,
+    index: Path,
+    progress: Callable[[int], None],
+    interrupt: Callable[[], None] | None = None,
 ) -> tuple[str, str]:
     layer = task.layer
     with store_errors(task.layout):
@@ -169,6 +175,7 @@ def _pack(
             limits=task.limits,
             workers=task.threads,
             progress=progress,
+            interrupt=interrupt,
         )
     return packed.digest, packed.diff_id
 

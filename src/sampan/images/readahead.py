@@ -64,15 +64,24 @@ class ReadAhead:
     An error of the source is raised by ``read_slab`` at the place where it happened.
     """
 
-    def __init__(self, source: SlabSource, *, patience_s: float = 2.0) -> None:
+    def __init__(
+        self,
+        source: SlabSource,
+        *,
+        patience_s: float = 1.0,
+        interrupt: Callable[[], None] | None = None,
+    ) -> None:
         """Begin to read.
 
         Args:
             source: read by another thread from now on.
             patience_s: seconds that ``close`` waits for a read under way. A pipe may never give
                 another byte, and who interrupts an import does not want to wait for one.
+            interrupt: ends a read under way, which ``close`` has then not to wait for; None = a
+                source that cannot be disturbed.
         """
         self._source = source
+        self._interrupt = interrupt
         self._patience_s = patience_s
         self._queue: queue.Queue[bytes | BaseException] = queue.Queue(_DEPTH)
         self._stopped = False
@@ -113,6 +122,8 @@ class ReadAhead:
     def close(self) -> None:
         """Stop reading and wait, within reason, until the thread has left the source alone."""
         self._stopped = True
+        if self._interrupt is not None and self._thread.is_alive():
+            self._interrupt()
         deadline = time.monotonic() + self._patience_s
         while self._thread.is_alive() and time.monotonic() < deadline:
             # The thread may wait for room in the queue: make some until it has seen the flag.

@@ -14,6 +14,7 @@ import struct
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, TypeVar
 
@@ -25,7 +26,7 @@ Result = TypeVar("Result")
 Word = TypeVar("Word")
 
 _PATIENCE_S = 5.0
-"""How long a worker may take to clean up after SIGTERM."""
+"""How long all workers together may take to clean up after SIGTERM."""
 
 _START = "import sys; sys.path[:0] = {path!r}; from sampan.kernel.workers import serve; serve()"
 
@@ -178,9 +179,11 @@ def _read(descriptor: int, length: int) -> bytes:
 def _end(workers: Sequence[_Worker]) -> None:
     for worker in workers:
         worker.process.terminate()
+    # One deadline for all, not one each.
+    deadline = time.monotonic() + _PATIENCE_S
     for worker in workers:
         try:
-            worker.process.wait(_PATIENCE_S)
+            worker.process.wait(max(0.0, deadline - time.monotonic()))
         except subprocess.TimeoutExpired:
             worker.process.kill()
         # Closes both pipes.

@@ -5,6 +5,7 @@ beginning again and throws it away. What was given out is never given out twice,
 hashes and unpacks notices nothing.
 """
 
+import contextlib
 import io
 import time
 from typing import BinaryIO, NamedTuple, cast
@@ -244,6 +245,9 @@ class BlobReader(io.RawIOBase):
     def _drop(self) -> None:
         body, self._body = self._body, None
         if body is not None:
+            # Another thread may be reading: its read ends now, and close need not wait for it.
+            with contextlib.suppress(ValueError, RuntimeError, OSError):
+                body.stream.shutdown()
             body.stream.close()
 
     def _too_short(self) -> UnreachableError:

@@ -18,7 +18,7 @@ _SPARE = 2
 SLOTS = STEPS[-1] + _SPARE
 _LEAST_RANGE = 1 << 20
 _LARGEST_RANGE = 16 << 20
-_PATIENCE_S = 2.0
+_PATIENCE_S = 0.5
 
 
 class _Range:
