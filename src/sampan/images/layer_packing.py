@@ -31,7 +31,7 @@ MEMORY_BUDGET = 280 << 20
 _OWN_MEMORY = 40 << 20
 _WORKER_MEMORY = 45 << 20
 _THREAD_MEMORY = 5 << 20
-"""Seen on images of 100 MB to 10 GB: this process, a worker without and with a thread."""
+"""This process, a worker without and with a thread: rounded up from what single pulls took."""
 
 _LEAST_PACKED = 0.7
 """A pack is hardly ever smaller than this share of its gzip or zstd layer."""
