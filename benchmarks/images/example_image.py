@@ -24,7 +24,9 @@ LEAST_FILES = 20_000
 
 
 class ExampleImage(NamedTuple):
-    """An OCI layout with the tags ``base`` and ``derived`` (a small layer on top).
+    """An OCI layout with the tags ``base``, ``derived`` (a small layer on top) and ``changed``.
+
+    ``changed`` is ``derived`` after an edit: only its top layer differs.
 
     Attributes:
         single: a layout with the base alone, for apptainer, which takes no tag.
@@ -79,12 +81,13 @@ def _make(example: ExampleImage, scratch: Path, facts: Path) -> None:
         *("--target", scratch / "wheels/usr/local/lib/python3.11/dist-packages", *WHEELS),
     )
     layers.append(layout.add_layer(_tar(scratch / "wheels")))
-    app = scratch / "app/opt/app"
-    app.mkdir(parents=True)
-    for number in range(50):
-        (app / f"module{number}.py").write_text(f"VALUE = {number}\n" * 100)
     layout.add_image("base", layers)
-    layout.add_image("derived", [*layers, layout.add_layer(_tar(scratch / "app"))])
+    for step, tag in enumerate(("derived", "changed")):
+        app = scratch / "app/opt/app"
+        app.mkdir(parents=True)
+        for number in range(50):
+            (app / f"module{number}.py").write_text(f"VALUE = {number + step}\n" * 100)
+        layout.add_image(tag, [*layers, layout.add_layer(_tar(scratch / "app"))])
     _run("skopeo", "copy", f"oci:{example.layout}:base", f"oci-archive:{example.archive}:base:1")
     _run("umoci", "unpack", "--image", f"{example.layout}:base", scratch / "bundle")
     _run("tar", "-C", scratch / "bundle/rootfs", "--numeric-owner", "--sort=name",

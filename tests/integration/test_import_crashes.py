@@ -27,7 +27,8 @@ from sampan.images.importer import import_image
 from sampan.images.store_layout import StoreLayout
 
 def tell(event):
-    print(event.kind, event.text, flush=True)
+    if event.stage != "wait":
+        print(event.kind, event.text, flush=True)
 
 image = import_image(sys.argv[1], sys.argv[2], store=StoreLayout(sys.argv[3]), progress=tell)
 print("done", image.digest, flush=True)

@@ -448,3 +448,40 @@ def test_a_name_that_nobody_has_is_said(store: StoreLayout, tmp_path: Path) -> N
             environment={"HOME": str(tmp_path)},
             options=PullOptions(settings=IMPATIENT),
         )
+
+
+def test_ten_thousand_layers_are_refused_before_one_is_fetched(
+    pull: Pull, registry: Front, layout: LayoutMaker, store: StoreLayout
+) -> None:
+    entry = layout.add_image([SMALL])
+    manifest = json.loads(layout.blob_path(entry["digest"]).read_bytes())
+    manifest["layers"] *= 10_000
+    layout.write_index([named(layout.add_document(manifest, OCI_MANIFEST), "many")])
+    with pytest.raises(SourceError, match="too many layers") as raised:
+        pull("team/image:many")
+    assert "10,000" in raised.value.evidence
+    assert registry.paths("/blobs/") == []
+    assert nothing_is_visible(store)
+
+
+def test_a_foreign_layer_comes_from_its_own_address(
+    pull: Pull, registry: Front, layout: LayoutMaker
+) -> None:
+    """Docker's manifests of Windows bases and of restricted layers are like that."""
+    entry = layout.add_image(
+        [SMALL], layer_type="application/vnd.docker.image.rootfs.foreign.diff.tar.gzip"
+    )
+    manifest = json.loads(layout.blob_path(entry["digest"]).read_bytes())
+    layer = manifest["layers"][0]
+    content = layout.blob_path(layer["digest"]).read_bytes()
+    layout.blob_path(layer["digest"]).unlink()
+    layer["urls"] = [f"http://{registry.host}/mirror/layer"]
+    layout.write_index([named(layout.add_document(manifest, OCI_MANIFEST), "foreign")])
+
+    def intercept(handler: Any) -> bool:
+        if handler.path == "/mirror/layer":
+            handler.answer(200, {}, content)
+        return bool(handler.path == "/mirror/layer")
+
+    registry.intercept = intercept
+    assert pull("team/image:foreign").digest

@@ -9,84 +9,22 @@ import os
 import pty
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from support.layouts import LayoutMaker, make_tar, named
-from support.registries import (
-    NGC_KEY,
-    Front,
-    connect_proxy,
-    front,
-    layout_backend,
-    make_certificate,
-)
+from support.ngc_server import LEGACY_KEY, Ngc
+from support.registries import NGC_KEY
+from support.sampan_shell import Shell
 
 pytestmark = pytest.mark.integration
 
-HOSTS = ("nvcr.io", "authn.nvidia.com", "layers.nvcr.io", "elsewhere.example")
 PUBLIC = "nvcr.io/nvidia/cuda:12"
 PRIVATE = "nvcr.io/acme/team/secret:12"
 WRONG_KEY = "nvapi-a-wrong-key-that-must-not-leak-either"
 
 
-class Shell:
-    """``sampan`` with a home of its own, behind the proxy."""
-
-    def __init__(self, home: Path, proxy: str, authority: Path) -> None:
-        self.home = home
-        self.environment = {
-            "PATH": os.environ["PATH"],
-            "PYTHONPATH": ":".join(sys.path),
-            "PYTHONWARNINGS": "error",
-            "HOME": str(home),
-            "SAMPAN_STORE": str(home / "store"),
-            "HTTPS_PROXY": proxy,
-            "SSL_CERT_FILE": str(authority),
-        }
-
-    def __call__(
-        self,
-        *words: str,
-        stdin: str = "",
-        variables: Mapping[str, str] | None = None,
-        code: int = 0,
-    ) -> str:
-        done = subprocess.run(
-            [sys.executable, "-m", "sampan", *words],
-            env={**self.environment, **(variables or {})},
-            input=stdin,
-            capture_output=True,
-            text=True,
-            timeout=60,
-        )
-        said = done.stdout + done.stderr
-        assert done.returncode == code, said
-        for key in (NGC_KEY, WRONG_KEY):
-            assert key not in said
-            assert base64.b64encode(f"$oauthtoken:{key}".encode()).decode() not in said
-        return said
-
-
-@pytest.fixture
-def ngc(tmp_path: Path) -> Iterator[tuple[Front, Shell]]:
-    """A registry that answers as nvcr.io, authn.nvidia.com and layers.nvcr.io."""
-    certificate, key = make_certificate(tmp_path, HOSTS)
-    maker = LayoutMaker(tmp_path / "layout")
-    layers = [make_tar({f"file{n}": os.urandom(1000)}) for n in range(3)]
-    maker.write_index([named(maker.add_image(layers), "12")])
-    with front(layout_backend(maker.root), (certificate, key)) as registry:
-        registry.asks = True
-        registry.public = {"nvidia/cuda"}
-        registry.blob_host = "layers.nvcr.io"
-        with connect_proxy(dict.fromkeys(HOSTS, registry.host)) as (proxy, _):
-            yield registry, Shell(tmp_path, proxy, certificate)
-
-
-def receivers_of(registry: Front, part: str) -> set[tuple[str, str]]:
+def receivers_of(registry: Ngc, part: str) -> set[tuple[str, str]]:
     """(host, path without query) of the requests whose Authorization holds ``part``."""
     return {
         (host, path.partition("?")[0])
@@ -99,7 +37,7 @@ def basic(key: str = NGC_KEY) -> str:
     return "Basic " + base64.b64encode(f"$oauthtoken:{key}".encode()).decode()
 
 
-def test_a_public_image_needs_no_key(ngc: tuple[Front, Shell]) -> None:
+def test_a_public_image_needs_no_key(ngc: tuple[Ngc, Shell]) -> None:
     registry, shell = ngc
     assert "3 of 3 layers to fetch" in shell("pull", PUBLIC)
     assert receivers_of(registry, "Basic") == set()
@@ -107,7 +45,7 @@ def test_a_public_image_needs_no_key(ngc: tuple[Front, Shell]) -> None:
     assert registry.paths("proxy_auth") == ["/proxy_auth?scope=repository:nvidia/cuda:pull"]
 
 
-def test_the_host_of_the_blobs_sees_no_token(ngc: tuple[Front, Shell]) -> None:
+def test_the_host_of_the_blobs_sees_no_token(ngc: tuple[Ngc, Shell]) -> None:
     registry, shell = ngc
     shell("pull", PUBLIC)
     assert {host for host, path, _ in registry.seen if "signature" in path} == {"layers.nvcr.io"}
@@ -115,7 +53,7 @@ def test_the_host_of_the_blobs_sees_no_token(ngc: tuple[Front, Shell]) -> None:
 
 
 def test_without_a_key_a_private_image_is_refused_with_the_way_to_log_in(
-    ngc: tuple[Front, Shell],
+    ngc: tuple[Ngc, Shell],
 ) -> None:
     said = ngc[1]("pull", PRIVATE, code=125)
     assert "error[registry-unauthorized]" in said
@@ -124,7 +62,7 @@ def test_without_a_key_a_private_image_is_refused_with_the_way_to_log_in(
 
 
 def test_the_key_of_the_environment_is_used_and_goes_to_the_token_host_alone(
-    ngc: tuple[Front, Shell],
+    ngc: tuple[Ngc, Shell],
 ) -> None:
     registry, shell = ngc
     shell("pull", PRIVATE, variables={"NGC_API_KEY": NGC_KEY})
@@ -132,7 +70,7 @@ def test_the_key_of_the_environment_is_used_and_goes_to_the_token_host_alone(
 
 
 def test_a_wrong_key_does_not_stand_in_the_way_of_a_public_image(
-    ngc: tuple[Front, Shell],
+    ngc: tuple[Ngc, Shell],
 ) -> None:
     registry, shell = ngc
     said = shell("pull", PUBLIC, variables={"NGC_API_KEY": WRONG_KEY})
@@ -141,7 +79,7 @@ def test_a_wrong_key_does_not_stand_in_the_way_of_a_public_image(
 
 
 def test_a_wrong_key_is_named_as_the_reason_for_a_private_image(
-    ngc: tuple[Front, Shell],
+    ngc: tuple[Ngc, Shell],
 ) -> None:
     said = ngc[1]("pull", PRIVATE, variables={"NGC_API_KEY": WRONG_KEY}, code=125)
     assert "does not accept your credentials" in said
@@ -149,7 +87,7 @@ def test_a_wrong_key_is_named_as_the_reason_for_a_private_image(
 
 
 @pytest.mark.parametrize("image", [PUBLIC, PRIVATE])
-def test_tokens_that_expire_in_the_middle_are_renewed(ngc: tuple[Front, Shell], image: str) -> None:
+def test_tokens_that_expire_in_the_middle_are_renewed(ngc: tuple[Ngc, Shell], image: str) -> None:
     registry, shell = ngc
     expired: list[str] = []
 
@@ -166,7 +104,7 @@ def test_tokens_that_expire_in_the_middle_are_renewed(ngc: tuple[Front, Shell], 
     assert registry.paths("/token") == []
 
 
-def test_log_in_pull_log_out(ngc: tuple[Front, Shell]) -> None:
+def test_log_in_pull_log_out(ngc: tuple[Ngc, Shell]) -> None:
     registry, shell = ngc
     assert "logged in to nvcr.io" in shell("login", "--password-stdin", stdin=f"{NGC_KEY}\n")
     file = shell.home / ".config/sampan/auth.json"
@@ -178,7 +116,7 @@ def test_log_in_pull_log_out(ngc: tuple[Front, Shell]) -> None:
     assert "there were no credentials" in shell("logout")
 
 
-def test_a_wrong_key_is_told_at_login_and_not_kept(ngc: tuple[Front, Shell]) -> None:
+def test_a_wrong_key_is_told_at_login_and_not_kept(ngc: tuple[Ngc, Shell]) -> None:
     _, shell = ngc
     said = shell("login", "--password-stdin", stdin=WRONG_KEY, code=125)
     assert "does not accept your credentials" in said
@@ -186,12 +124,12 @@ def test_a_wrong_key_is_told_at_login_and_not_kept(ngc: tuple[Front, Shell]) -> 
 
 
 def test_a_login_without_a_terminal_wants_the_key_on_standard_input(
-    ngc: tuple[Front, Shell],
+    ngc: tuple[Ngc, Shell],
 ) -> None:
     assert "--password-stdin" in ngc[1]("login", code=125)
 
 
-def test_the_prompt_does_not_show_the_key_that_is_typed(ngc: tuple[Front, Shell]) -> None:
+def test_the_prompt_does_not_show_the_key_that_is_typed(ngc: tuple[Ngc, Shell]) -> None:
     _, shell = ngc
     ours, theirs = pty.openpty()
     command = [sys.executable, "-m", "sampan", "login"]
@@ -213,7 +151,7 @@ def test_the_prompt_does_not_show_the_key_that_is_typed(ngc: tuple[Front, Shell]
     assert NGC_KEY.encode() not in shown
 
 
-def test_a_key_open_to_others_is_not_used(ngc: tuple[Front, Shell]) -> None:
+def test_a_key_open_to_others_is_not_used(ngc: tuple[Ngc, Shell]) -> None:
     _, shell = ngc
     shell("login", "--password-stdin", stdin=NGC_KEY)
     file = shell.home / ".config/sampan/auth.json"
@@ -230,7 +168,7 @@ def foreign_realm(handler: Any) -> bool:
     return False
 
 
-def test_a_realm_on_another_host_does_not_get_the_key(ngc: tuple[Front, Shell]) -> None:
+def test_a_realm_on_another_host_does_not_get_the_key(ngc: tuple[Ngc, Shell]) -> None:
     registry, shell = ngc
     registry.intercept = foreign_realm
     said = shell("pull", PRIVATE, variables={"NGC_API_KEY": NGC_KEY}, code=125)
@@ -238,7 +176,7 @@ def test_a_realm_on_another_host_does_not_get_the_key(ngc: tuple[Front, Shell]) 
     assert receivers_of(registry, "Basic") == set()
 
 
-def test_a_token_host_that_the_user_names_gets_the_key(ngc: tuple[Front, Shell]) -> None:
+def test_a_token_host_that_the_user_names_gets_the_key(ngc: tuple[Ngc, Shell]) -> None:
     registry, shell = ngc
     registry.intercept = foreign_realm
     said = shell("login", "--password-stdin", stdin=NGC_KEY, code=125)
@@ -256,7 +194,7 @@ def test_a_token_host_that_the_user_names_gets_the_key(ngc: tuple[Front, Shell])
         (451, "in your region"),
     ],
 )
-def test_what_ngc_refuses_is_told_apart(ngc: tuple[Front, Shell], status: int, words: str) -> None:
+def test_what_ngc_refuses_is_told_apart(ngc: tuple[Ngc, Shell], status: int, words: str) -> None:
     registry, shell = ngc
     registry.intercept = lambda handler: bool(
         "/manifests/" in handler.path
@@ -267,12 +205,46 @@ def test_what_ngc_refuses_is_told_apart(ngc: tuple[Front, Shell], status: int, w
     assert words in said
 
 
-def test_a_certificate_of_strangers_is_not_accepted(ngc: tuple[Front, Shell]) -> None:
+def test_a_certificate_of_strangers_is_not_accepted(ngc: tuple[Ngc, Shell]) -> None:
     said = ngc[1]("pull", PUBLIC, variables={"SSL_CERT_FILE": "/etc/ssl/certs/ca-certificates.crt"}, code=125)  # fmt: skip
     assert "error[registry-certificate]" in said
     assert "/etc/docker/certs.d/nvcr.io/ca.crt" in said
 
 
-def test_a_proxy_that_does_not_answer_is_named(ngc: tuple[Front, Shell]) -> None:
+def test_a_proxy_that_does_not_answer_is_named(ngc: tuple[Ngc, Shell]) -> None:
     said = ngc[1]("pull", PUBLIC, variables={"HTTPS_PROXY": "http://127.0.0.1:9"}, code=125)
     assert "the proxy does not bring us to nvcr.io" in said
+
+
+def test_a_token_opens_no_other_repository_than_its_own(ngc: tuple[Ngc, Shell]) -> None:
+    registry, _ = ngc
+    token = registry.signer.sign("nvidia/cuda")
+    headers = {"Authorization": f"Bearer {token}"}
+    statuses = [
+        registry.ask_upstream("GET", f"/v2/{name}/tags/list", headers).status
+        for name in ("nvidia/cuda", "acme/team/secret")
+    ]
+    assert statuses == [200, 401]
+
+
+def test_tokens_that_are_never_taken_end_in_an_error_not_in_circles(
+    ngc: tuple[Ngc, Shell],
+) -> None:
+    registry, shell = ngc
+    registry.life_s = -100
+    said = shell("pull", PRIVATE, variables={"NGC_API_KEY": NGC_KEY}, code=125)
+    assert "error[registry-unauthorized]" in said
+    assert len(registry.paths("proxy_auth")) < 5
+
+
+def test_a_legacy_key_pulls_as_well(ngc: tuple[Ngc, Shell]) -> None:
+    registry, shell = ngc
+    shell("pull", PRIVATE, variables={"NGC_API_KEY": LEGACY_KEY})
+    assert receivers_of(registry, basic(LEGACY_KEY)) == {("nvcr.io", "/proxy_auth")}
+
+
+def test_terms_that_the_token_host_refuses_for_are_named(ngc: tuple[Ngc, Shell]) -> None:
+    registry, shell = ngc
+    registry.refusals["token", "acme/team/secret"] = 412
+    said = shell("pull", PRIVATE, variables={"NGC_API_KEY": NGC_KEY}, code=125)
+    assert "sampan accept-license nvcr.io/acme/team/secret" in said

@@ -34,6 +34,11 @@ def make_tar(files: Mapping[str, bytes | None]) -> bytes:
     return target.getvalue()
 
 
+def _squeeze(content: bytes) -> bytes:
+    """The same gzip of the same tar whenever it is made: gzip's header has a clock in it."""
+    return gzip.compress(content, mtime=0)
+
+
 def sha256(content: bytes) -> str:
     return f"sha256:{hashlib.sha256(content).hexdigest()}"
 
@@ -64,7 +69,7 @@ class LayoutMaker:
         config: Mapping[str, Any] | None = None,
         docker: bool = False,
         diff_ids: Sequence[str] | None = None,
-        compress: Any = gzip.compress,
+        compress: Any = _squeeze,
         ending: str = "+gzip",
         layer_type: str = "",
         **members: Any,

@@ -65,7 +65,8 @@ def layout_backend(root: Path) -> Backend:
         media_type = "application/octet-stream"
         if kind == "manifests":
             media_type = str(json.loads(body).get("mediaType", "application/json"))
-        return Content(200, {"Content-Type": media_type}, body)
+        found = {"Content-Type": media_type, "Docker-Content-Digest": digest}
+        return Content(200, found, body)
 
     return fetch
 
@@ -79,7 +80,8 @@ def upstream_backend(host: str) -> Backend:
             accept = "application/vnd.oci.image.manifest.v1+json, application/vnd.oci.image.index.v1+json"  # fmt: skip
             connection.request("GET", path, headers={"Accept": accept})
             answer = connection.getresponse()
-            kept = {k: v for k, v in answer.getheaders() if k.lower() == "content-type"}
+            names = ("content-type", "docker-content-digest")
+            kept = {k: v for k, v in answer.getheaders() if k.lower() in names}
             return Content(answer.status, kept, answer.read())
 
     return fetch
@@ -90,6 +92,7 @@ class Front:
 
     Attributes:
         seen: (host, path, headers) of each request, in order.
+        methods: of each request, likewise.
         intercept: takes a handler; True when it has answered in place of the registry.
         keys: accepted with the user ``$oauthtoken``.
         public: repositories that need no key.
@@ -101,6 +104,7 @@ class Front:
     def __init__(self, backend: Backend) -> None:
         self.backend = backend
         self.seen: list[tuple[str, str, dict[str, str]]] = []
+        self.methods: list[str] = []
         self.intercept: Callable[[Any], bool] = lambda _: False
         self.keys = {NGC_KEY}
         self.public: set[str] = set()
@@ -121,19 +125,35 @@ class Front:
 
 
 @contextlib.contextmanager
-def front(backend: Backend, tls: tuple[Path, Path] | None = None) -> Iterator[Front]:
-    """Serve a front on loopback; with certificate and key over TLS."""
-    state = Front(backend)
+def front(
+    backend: Backend,
+    tls: tuple[Path, Path] | None = None,
+    *,
+    state: Front | None = None,
+    handler: "type[FrontHandler] | None" = None,
+    address: str = "127.0.0.1",
+    clients: Path | None = None,
+) -> Iterator[Front]:
+    """Serve a front on loopback; with certificate and key over TLS.
 
-    class Handler(_Handler):
+    ``state`` and ``handler`` are for servers that know more than this one; ``clients`` is the authority
+    of those who may connect.
+    """
+    state = state or Front(backend)
+
+    class Handler(handler or FrontHandler):  # type: ignore[misc]
         registry = state
 
-    server = _Server(("127.0.0.1", 0), Handler)
-    state.host = f"127.0.0.1:{server.server_address[1]}"
+    server = (_Server6 if ":" in address else _Server)((address, 0), Handler)
+    name = f"[{address}]" if ":" in address else address
+    state.host = f"{name}:{server.server_address[1]}"
     if tls is not None:
         state.scheme = "https"
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(*tls)
+        if clients is not None:
+            context.verify_mode = ssl.CERT_REQUIRED
+            context.load_verify_locations(clients)
         server.socket = context.wrap_socket(server.socket, server_side=True)
     thread = threading.Thread(target=lambda: server.serve_forever(0.05), daemon=True)
     thread.start()
@@ -156,19 +176,30 @@ class _Server(http.server.ThreadingHTTPServer):
             super().handle_error(request, address)
 
 
-class _Handler(http.server.BaseHTTPRequestHandler):
+class _Server6(_Server):
+    address_family = socket.AF_INET6
+
+
+class FrontHandler(http.server.BaseHTTPRequestHandler):
+    """Answers as a front's state says."""
+
     protocol_version = "HTTP/1.1"
     registry: Front
 
     def do_GET(self) -> None:
         host = self.headers.get("Host", "")
         self.registry.seen.append((host, self.path, dict(self.headers.items())))
+        self.registry.methods.append(self.command)
         with contextlib.suppress(ConnectionError, ssl.SSLError):
             if not self.registry.intercept(self):
                 self._serve()
 
+    def do_HEAD(self) -> None:
+        self.do_GET()
+
     def do_POST(self) -> None:
-        self.form = parse_qs(self.rfile.read(int(self.headers["Content-Length"])).decode())
+        self.posted = self.rfile.read(int(self.headers["Content-Length"]))
+        self.form = parse_qs(self.posted.decode())
         self.do_GET()
 
     def answer(self, status: int, headers: dict[str, str] | None = None, body: bytes = b"") -> None:
@@ -179,7 +210,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         if "Content-Length" not in (headers or {}) and "Transfer-Encoding" not in (headers or {}):
             self.send_header("Content-Length", str(len(body)))
         self.end_headers()
-        self.wfile.write(body)
+        if self.command != "HEAD":
+            self.wfile.write(body)
 
     def refuse(self, status: int, code: str = "DENIED", **headers: str) -> None:
         """Send an error in distribution-spec's form."""
@@ -217,12 +249,17 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self.answer(307, {"Location": location})
             return
         content = self.content()
-        first = self.headers.get("Range", "").removeprefix("bytes=").removesuffix("-")
-        if first and content.status == 200 and state.has_ranges:
-            size = len(content.body)
-            span = {"Content-Range": f"bytes {first}-{size - 1}/{size}"}
-            content = Content(206, {**content.headers, **span}, content.body[int(first) :])
-        self.answer(*content)
+        self.answer(*self.part_of(content) if state.has_ranges else content)
+
+    def part_of(self, content: Content) -> Content:
+        """What a request with ``Range`` gets of it."""
+        first, _, last = self.headers.get("Range", "").removeprefix("bytes=").partition("-")
+        if not first or content.status != 200:
+            return content
+        size = len(content.body)
+        end = min(int(last) + 1, size) if last else size
+        span = {"Content-Range": f"bytes {first}-{end - 1}/{size}"}
+        return Content(206, {**content.headers, **span}, content.body[int(first) : end])
 
     def _is_known(self) -> bool:
         token = self.headers.get("Authorization", "").removeprefix("Bearer ")
@@ -263,9 +300,13 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
 @contextlib.contextmanager
 def docker_registry(
-    base: Path, *, htpasswd: str = "", tls: tuple[Path, Path] | None = None
+    base: Path,
+    *,
+    htpasswd: str = "",
+    tls: tuple[Path, Path] | None = None,
+    auth: dict[str, Any] | None = None,
 ) -> Iterator[str]:
-    """Debian's docker-registry on loopback; gives its host and port."""
+    """Debian's docker-registry on loopback; gives its host and port. ``auth`` as in its config."""
     require_programs("docker-registry", "skopeo")
     base.mkdir(parents=True, exist_ok=True)
     host = f"127.0.0.1:{free_port()}"
@@ -278,6 +319,8 @@ def docker_registry(
     if htpasswd:
         (base / "htpasswd").write_text(htpasswd)
         settings["auth"] = {"htpasswd": {"realm": "here", "path": str(base / "htpasswd")}}
+    if auth is not None:
+        settings["auth"] = auth
     if tls is not None:
         settings["http"]["tls"] = {"certificate": str(tls[0]), "key": str(tls[1])}
     # JSON is YAML.
@@ -339,11 +382,13 @@ def connect_proxy(routes: dict[str, str]) -> Iterator[tuple[str, list[str]]]:
         thread.join()
 
 
-def make_certificate(directory: Path, names: Sequence[str]) -> tuple[Path, Path]:
+def make_certificate(
+    directory: Path, names: Sequence[str], *, stem: str = "server"
+) -> tuple[Path, Path]:
     """A certificate for host names and addresses that is its own CA, and its key."""
     require_programs("openssl")
-    certificate, key = directory / "server.crt", directory / "server.key"
-    kinds = [f"{'IP' if name[0].isdigit() else 'DNS'}:{name}" for name in names]
+    certificate, key = directory / f"{stem}.crt", directory / f"{stem}.key"
+    kinds = [f"{'IP' if name[0].isdigit() or ':' in name else 'DNS'}:{name}" for name in names]
     subprocess.run(
         ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1",
          "-nodes", "-days", "2", "-subj", "/CN=test", "-addext",

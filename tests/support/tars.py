@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from sampan.images.layer_tar import LayerTar
 from sampan.images.pack import pack_layer
 from sampan.images.pack_file import PackData
 from sampan.images.readahead import SLAB_BYTES
@@ -102,7 +103,7 @@ def python_tar(*files: tuple[str, bytes]) -> bytes:
 
 
 class Packed:
-    """A pack on disk, with its contents at hand."""
+    """A pack on disk, with its contents at hand; its tar was made again from it and is the same."""
 
     def __init__(self, directory: Path, tar: bytes, **options: Any) -> None:
         directory.mkdir(parents=True, exist_ok=True)
@@ -112,8 +113,20 @@ class Packed:
         options.setdefault("expected_digest", None)
         options.setdefault("expected_diff_id", None)
         self.index: PackIndex = pack_layer(
-            io.BytesIO(tar), self.data_path, self.index_path, **options
+            io.BytesIO(tar),
+            self.data_path,
+            self.index_path,
+            headers_path=self.index_path.with_suffix(".headers"),
+            **options,
         )
+        # Whatever a test packs: reading to the end compares with the diffID.
+        with LayerTar(self.index_path) as again:
+            for _ in iter(lambda: again.read(1 << 20), b""):
+                pass
+
+    def tar_again(self) -> bytes:
+        with LayerTar(self.index_path) as stream:
+            return stream.readall()
 
     @property
     def entries(self) -> dict[bytes, Entry]:

@@ -19,6 +19,7 @@ class _Row(NamedTuple):
     created: float
     size: int
     platform: str
+    store: str
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -53,28 +54,33 @@ def main(arguments: argparse.Namespace) -> int:
 
 
 def _rows() -> list[_Row]:
-    from sampan.images.catalogue import list_names, list_records
+    from sampan.images.catalogue import list_all_names, list_records
     from sampan.images.store import check_store
     from sampan.images.store_layout import locate_store
 
     store = locate_store(os.environ)
-    if not check_store(store):
-        return []
-    names = list_names(store)
+    check_store(store)
+    names = list_all_names(store)
     rows = []
-    for record in list_records(store):
-        created = _created(store.image_file(record.digest, "config.json")) or record.imported
-        details = (record.digest, created, record.size, record.platform)
-        theirs = [name for name in names if name.image == record.digest]
-        rows += [
-            _Row(
-                name.reference.familiar_name,
-                name.reference.tag or "<none>",
-                name.manifest_digest or "<none>",
-                *details,
-            )
-            for name in theirs
-        ] or [_Row("<none>", "<none>", "<none>", *details)]
+    listed: set[str] = set()
+    for home in store.stack:
+        for record in list_records(home):
+            if record.digest in listed:
+                continue
+            listed.add(record.digest)
+            path = home.image_file(record.digest, "config.json")
+            created = _created(path) or record.imported
+            details = (record.digest, created, record.size, record.platform, home.root)
+            theirs = [name for name in names if name.image == record.digest]
+            rows += [
+                _Row(
+                    name.reference.familiar_name,
+                    name.reference.tag or "<none>",
+                    name.manifest_digest or "<none>",
+                    *details,
+                )
+                for name in theirs
+            ] or [_Row("<none>", "<none>", "<none>", *details)]
     return rows
 
 
@@ -112,6 +118,7 @@ def _document(row: _Row) -> dict[str, object]:
         "Created": int(row.created),
         "Size": row.size,
         "Platform": row.platform,
+        "Store": row.store,
     }
 
 
@@ -132,6 +139,10 @@ def _print_table(rows: list[_Row], *, digests: bool, whole: bool) -> None:
         ]
         for row in rows
     ]
+    if len({row.store for row in rows}) > 1:
+        head.append("STORE")
+        for line, row in zip(lines, rows, strict=True):
+            line.append(row.store)
     if digests:
         head.insert(2, "DIGEST")
         for line, row in zip(lines, rows, strict=True):

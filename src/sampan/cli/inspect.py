@@ -86,7 +86,7 @@ def _inspect(name: str, kind: str | None) -> dict[str, Any] | None:
 
 
 def _inspect_image(name: str) -> dict[str, Any] | None:
-    from sampan.images.catalogue import find_record, list_names
+    from sampan.images.catalogue import find_record, list_all_names
     from sampan.images.documents import read_config
     from sampan.images.store import find_image
     from sampan.images.store_layout import locate_store
@@ -97,7 +97,7 @@ def _inspect_image(name: str) -> dict[str, Any] | None:
     if image is None or record is None:
         return None
     config = read_config(image.config_path).raw
-    names = [known for known in list_names(store) if known.image == image.digest]
+    names = [known for known in list_all_names(store) if known.image == image.digest]
     return {
         "Id": image.digest,
         "RepoTags": [known.reference.familiar for known in names],

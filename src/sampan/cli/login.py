@@ -6,6 +6,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from sampan.cli.flags import add_flag
+from sampan.cli.registry_options import add_registry_options
 from sampan.errors import UsageError
 from sampan.registry.settings import NGC
 
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
-    parser.usage = "sampan login [OPTIONS] [REGISTRY]"
+    parser.usage = "sampan login [OPTIONS] [REGISTRY[/PATH]]"
     parser.add_argument(
         "--username",
         "-u",
@@ -23,10 +24,19 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="asked for when missing; on nvcr.io always $oauthtoken, and never asked for",
     )
+    add = parser.add_argument
     add_flag(
-        parser.add_argument,
+        add,
         "--password-stdin",
         help="read password or key from standard input; otherwise it is asked for, unseen",
+    )
+    add_flag(add, "--check", help="show the registry what is stored, and store nothing")
+    parser.add_argument(
+        "--keep-in",
+        choices=("auto", "helper", "keyring", "file"),
+        default="auto",
+        help="auto: the docker credential helper that is configured, else the desktop's key ring "
+        "(pip install 'sampan[keyring]'), else a private file",
     )
     parser.add_argument(
         "--token-host",
@@ -34,31 +44,89 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="HOST",
         help="the registry's token server, when it is another host: let it have the credentials",
     )
+    add_registry_options(parser)
     parser.add_argument(
-        "registry", metavar="REGISTRY", nargs="?", default=NGC, help=f"default: {NGC}"
+        "registry",
+        metavar="REGISTRY[/PATH]",
+        nargs="?",
+        default=NGC,
+        help=f"default: {NGC}; with a path the credentials are for that organisation or "
+        "repository alone, and a repository is asked for",
     )
 
 
 def main(arguments: argparse.Namespace) -> int:
     """Ask, check, store."""
-    from sampan.cli.render import print_warning
-    from sampan.registry.auth_files import key_name
+    from sampan.cli.key_words import describe_key_details
+    from sampan.cli.registry_options import registry_settings
+    from sampan.cli.render import print_warning, printable
     from sampan.registry.credentials import NGC_USER
     from sampan.registry.login import log_in
     from sampan.registry.secret import Credential
 
-    registry = key_name(arguments.registry).partition("/")[0]
-    username = arguments.username or (NGC_USER if registry == NGC else _ask_name(registry))
+    if arguments.check:
+        return _check(arguments)
+    name = read_registry_name(arguments.registry)
+    registry = name.partition("/")[0]
+    username = arguments.username or (NGC_USER if registry == NGC else _ask_name(name))
     secret = _read_secret(arguments, registry, username)
     outcome = log_in(
-        registry,
+        name,
         Credential(username, secret, "this login"),
         os.environ,
         token_host=arguments.token_host,
+        place=arguments.keep_in,
+        settings=registry_settings(arguments),
     )
-    if not outcome.was_checked:
+    if not outcome.checked.was_proved:
         print_warning(f"{registry} lets everybody in: the credentials could not be checked")
-    print(f"logged in to {registry}; kept in {outcome.stored_in}")
+    for note in (*outcome.checked.notes, *([outcome.stored.note] if outcome.stored.note else [])):
+        print_warning(note)
+    print(f"logged in to {name}; kept in {printable(outcome.stored.place)}")
+    for line in describe_key_details(outcome.checked):
+        print(printable(line))
+    return 0
+
+
+def read_registry_name(text: str) -> str:
+    """``REGISTRY[/PATH]`` without scheme; a tag or digest has no credentials of its own.
+
+    Raises:
+        UsageError: there is one.
+    """
+    from sampan.registry.credentials import split_name
+
+    registry, path = split_name(text)
+    if not registry or ":" in path or "@" in path:
+        raise UsageError(
+            f"{text} is no REGISTRY[/PATH]", remedy="leave tag and digest out: nvcr.io/ORG/IMAGE"
+        )
+    return f"{registry}/{path}" if path else registry
+
+
+def _check(arguments: argparse.Namespace) -> int:
+    from sampan.cli.key_words import describe_credential, describe_key_details
+    from sampan.cli.registry_options import registry_settings
+    from sampan.cli.render import print_warning, printable
+    from sampan.registry.credentials import NoCredentialError
+    from sampan.registry.login import check_credential, find_identities
+
+    name = read_registry_name(arguments.registry)
+    identities = find_identities(name, os.environ)
+    if not identities.credentials:
+        raise NoCredentialError(
+            f"there are no credentials of {name}",
+            evidence="; ".join(identities.problems),
+            remedy=f"sampan login {name}",
+        )
+    credential = identities.credentials[0]
+    checked = check_credential(name, credential, os.environ, registry_settings(arguments))
+    for note in (*identities.problems, *checked.notes):
+        print_warning(note)
+    word = "accepts" if checked.was_proved else "lets everybody in, so it says nothing of"
+    print(f"{name} {word} {describe_credential(credential)}")
+    for line in describe_key_details(checked):
+        print(printable(line))
     return 0
 
 

@@ -70,8 +70,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(words: list[str]) -> int:
-    if words[:1] == ["help"] and len(words) == 2:
-        words = [words[1], "--help"]
+    if words[:1] == ["help"] and len(words) > 1:
+        words = [*words[1:], "--help"]
     if not words or words[0] in ("-h", "--help", "help"):
         print(_overview())
         return 0
@@ -81,13 +81,20 @@ def _run(words: list[str]) -> int:
         print(f"sampan {__version__}")
         return 0
     name = words[0]
+    family = [known for known in COMMANDS if known.startswith(f"{name} ")]
+    if family and words[1:] in ([], ["-h"], ["--help"], ["help"]):
+        print(_family_overview(name, family))
+        return 0
+    # A command of two words goes before one of the first word alone.
+    if " ".join(words[:2]) in family:
+        name = " ".join(words[:2])
     command = COMMANDS.get(name)
     if command is None:
-        raise _unknown(name)
+        raise _unknown(" ".join(words[:2]) if family else name)
     module = importlib.import_module(f"sampan.cli.{command.module}")
     parser = make_parser(name, command)
     module.configure(parser)
-    code: int = module.main(parser.parse_args(words[1:]))
+    code: int = module.main(parser.parse_args(words[len(name.split()) :]))
     return code
 
 
@@ -131,11 +138,19 @@ def make_parser(name: str, command: Command) -> "argparse.ArgumentParser":
     return parser
 
 
+def _family_overview(name: str, family: Sequence[str]) -> str:
+    rows = [f"  {known:<14} {COMMANDS[known].summary}" for known in family]
+    return "\n".join(
+        [f"usage: sampan {name} COMMAND [OPTIONS] ...", "", *rows, "",
+         f"sampan {name} COMMAND --help shows a command's options."]
+    )  # fmt: skip
+
+
 def _overview() -> str:
     lines = ["usage: sampan COMMAND [OPTIONS] ...", ""]
     groups: dict[str, list[str]] = {}
     for name, command in COMMANDS.items():
-        groups.setdefault(command.group, []).append(f"  {name:<10} {command.summary}")
+        groups.setdefault(command.group, []).append(f"  {name:<14} {command.summary}")
     for group, rows in groups.items():
         lines += [f"{group}:", *rows, ""]
     return "\n".join([*lines, "sampan COMMAND --help shows a command's options."])

@@ -1,16 +1,18 @@
 """``sampan pull``: an image from a registry into the store."""
 
 import argparse
+import json
 import os
 
 from sampan.cli.flags import add_flag
-from sampan.cli.pulling import POLICIES, describe_plan, pull
-from sampan.images.store import StoredImage, find_image, locate_image
+from sampan.cli.pulling import POLICIES, pull
+from sampan.cli.registry_options import add_registry_options, registry_settings
+from sampan.model.spellings import ARTIFACT_PREFIX
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
-    parser.usage = "sampan pull [OPTIONS] REFERENCE"
+    parser.usage = "sampan pull [OPTIONS] REFERENCE [FILE]"
     parser.add_argument(
         "--platform",
         metavar="OS/ARCH[/VARIANT]",
@@ -21,8 +23,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--policy",
         choices=POLICIES,
         default="always",
-        help="always: ask the registry for news (default); missing: only without such an image "
-        "in the store; never: only look into the store",
+        help="always: what the registry has now, asked by HEAD (default); newer: likewise, but the "
+        "store's image will do when the registry cannot be asked; missing: only without such an "
+        "image in the store; never: only look into the store",
     )
     parser.add_argument(
         "--gpus",
@@ -30,49 +33,79 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="hold what the image demands of driver and GPU against these, as of sampan run",
     )
     add = parser.add_argument
-    add_flag(add, "--dry-run", help="say what would be fetched, and fetch nothing")
+    add_flag(
+        add,
+        "--dry-run",
+        help="say what would be fetched, whether it fits, and what it is; fetch nothing",
+    )
+    add_flag(add, "--json", help="events as JSON, one a line; with --dry-run one document")
     add_flag(add, "--quiet", "-q", help="print nothing but the id")
+    add_flag(add, "--force", help="replace FILE")
+    add_registry_options(parser)
     parser.add_argument(
         "reference",
         metavar="REFERENCE",
         help="[REGISTRY/]NAME[:TAG][@DIGEST], e.g. nvcr.io/nvidia/cuda:12.4.1-base-ubuntu22.04",
     )
+    parser.add_argument(
+        "file",
+        metavar="FILE",
+        nargs="?",
+        default="",
+        help="with oras://...: where the SIF file goes; NAME_TAG.sif by default",
+    )
 
 
 def main(arguments: argparse.Namespace) -> int:
-    """Pull and print the image's id."""
+    """Pull and print the image's id, or the path of a SIF file."""
+    if arguments.file or arguments.reference.startswith(ARTIFACT_PREFIX):
+        return _pull_file(arguments)
     if arguments.dry_run:
         return _rehearse(arguments)
-    image = None
-    if arguments.policy == "never":
-        image = locate_image(arguments.reference)
-    elif arguments.policy == "missing":
-        image = find_image(arguments.reference)
-        if image is not None and not _fits(image, arguments.platform):
-            image = None
-    if image is None:
-        image = pull(
-            arguments.reference,
-            platform=arguments.platform,
-            gpus=arguments.gpus,
-            quiet=arguments.quiet,
-        )
-    print(image.digest)
+    form = "json" if arguments.json else "quiet" if arguments.quiet else ""
+    image = pull(
+        arguments.reference,
+        policy=arguments.policy,
+        platform=arguments.platform,
+        gpus=arguments.gpus,
+        settings=registry_settings(arguments),
+        form=form,
+    )
+    if arguments.json:
+        print(json.dumps({"event": "done", "image": image.digest, "name": image.name}))
+    else:
+        print(image.digest)
     return 0
 
 
-def _fits(image: StoredImage, platform: str) -> bool:
-    """Whether an image of the store is for the platform asked for."""
-    if not platform:
-        return True
-    from sampan.images.documents import read_config
-    from sampan.model.image import match_platform, parse_platform
+def _pull_file(arguments: argparse.Namespace) -> int:
+    from sampan.cli.transfer_progress import show_transfer
+    from sampan.engines.artifacts import pull_sif
+    from sampan.errors import UsageError
+    from sampan.model.image import parse_platform
 
-    found = read_config(image.config_path).platform
-    return match_platform(parse_platform(platform), found) > 0
+    if not arguments.reference.startswith(ARTIFACT_PREFIX):
+        raise UsageError(
+            "only an artifact is pulled into a file",
+            evidence=f"{arguments.reference} does not begin with {ARTIFACT_PREFIX}",
+            remedy=f"sampan pull {arguments.reference}; sampan inspect says where its SIF file is",
+        )
+    with show_transfer(quiet=arguments.quiet) as hear:
+        path = pull_sif(
+            arguments.reference,
+            arguments.file,
+            environment=os.environ,
+            platform=parse_platform(arguments.platform) if arguments.platform else None,
+            force=arguments.force,
+            settings=registry_settings(arguments),
+            hear=hear,
+        )
+    print(path)
+    return 0
 
 
 def _rehearse(arguments: argparse.Namespace) -> int:
+    from sampan.cli.pull_words import describe_rehearsal, plan_document
     from sampan.cli.render import print_warning
     from sampan.engines.pull import PullOptions, open_pull
     from sampan.images.store_layout import locate_store
@@ -81,6 +114,7 @@ def _rehearse(arguments: argparse.Namespace) -> int:
     options = PullOptions(
         platform=parse_platform(arguments.platform) if arguments.platform else None,
         gpus=arguments.gpus,
+        settings=registry_settings(arguments),
     )
     with open_pull(
         arguments.reference,
@@ -88,7 +122,10 @@ def _rehearse(arguments: argparse.Namespace) -> int:
         environment=os.environ,
         options=options,
     ) as plan:
-        for warning in plan.remote.source.warnings:
+        if arguments.json:
+            print(json.dumps(plan_document(plan), indent=1))
+            return 0
+        for warning in plan.warnings:
             print_warning(warning)
-        print(describe_plan(plan))
+        print(describe_rehearsal(plan))
     return 0

@@ -1,4 +1,4 @@
-"""Pulling for commands: policies, the plan as one line, what is said while it works.
+"""Pulling for commands, by docker's and podman's policies.
 
 ``sampan pull`` and, for a missing image, ``sampan run`` and ``explain`` come here. What is needed of
 the registry's room is imported when something is pulled: the start path stays free of it.
@@ -14,9 +14,9 @@ from sampan.images.store import ImageNotFoundError, StoredImage
 from sampan.model.reference import ImageNameError, parse_reference
 
 if TYPE_CHECKING:
-    from sampan.engines.pull import PullPlan
+    from sampan.registry.settings import Settings
 
-POLICIES = ("missing", "always", "never")
+POLICIES = ("missing", "always", "newer", "never")
 
 Result = TypeVar("Result")
 
@@ -46,11 +46,11 @@ def with_image(
         variables: ``-e`` of the container to come.
     """
 
-    def fetch() -> None:
-        pull(name, platform=platform, gpus=gpus, variables=variables or {})
+    def fetch(how: str) -> None:
+        pull(name, policy=how, platform=platform, gpus=gpus, variables=variables or {})
 
-    if policy == "always" and _is_name(name):
-        fetch()
+    if policy in ("always", "newer") and _is_name(name):
+        fetch(policy)
         return action()
     try:
         return action()
@@ -59,66 +59,59 @@ def with_image(
             raise
         hint = f" (did you mean {error.near}?)" if error.near else ""
         print(f"no image {name} in the store{hint}: pulling it", file=sys.stderr)
-    fetch()
+    fetch("always")
     return action()
 
 
 def pull(
     name: str,
     *,
+    policy: str = "always",
     platform: str = "",
     gpus: str | None = None,
     variables: Mapping[str, str] | None = None,
-    quiet: bool = False,
+    settings: "Settings | None" = None,
+    form: str = "",
 ) -> StoredImage:
-    """Pull an image and show how it goes on standard error."""
+    """Pull an image as the policy wants it, and show how it goes.
+
+    Args:
+        name: of the image.
+        policy: one of POLICIES.
+        platform: text of ``--platform``; empty = the host's.
+        gpus: text of ``--gpus``; None = requirements are warnings.
+        variables: ``-e`` of the container to come.
+        settings: of the registry client; None = the usual ones.
+        form: as of ``show_pull``; empty = what fits standard error.
+    """
     import signal
 
-    from sampan.cli.import_progress import choose_progress
-    from sampan.engines.pull import PullOptions, pull_image
+    from sampan.cli.pull_progress import show_pull
+    from sampan.engines.pull import PullOptions, pull_by_policy
     from sampan.images.store_layout import locate_store
     from sampan.model.image import parse_platform
+    from sampan.registry.settings import DEFAULT_SETTINGS
 
     # A job's end or a timeout comes as SIGTERM: unwind, so that no half-written gigabytes stay.
     before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
-        with choose_progress(quiet=quiet, terminal=sys.stderr.isatty()) as tell:
-            return pull_image(
+        with show_pull(form or ("live" if sys.stderr.isatty() else "lines")) as show:
+            return pull_by_policy(
                 name,
+                policy,
                 store=locate_store(os.environ),
                 environment=os.environ,
                 options=PullOptions(
                     platform=parse_platform(platform) if platform else None,
                     gpus=gpus,
                     user_environment=variables or {},
+                    settings=settings or DEFAULT_SETTINGS,
                 ),
-                planned=(lambda _: None) if quiet else _print_plan,
-                progress=tell,
+                planned=show.planned,
+                progress=show.tell,
             )
     finally:
         signal.signal(signal.SIGTERM, before)
-
-
-def describe_plan(plan: "PullPlan") -> str:
-    """A pull in one line."""
-    from sampan.cli.humanize import human_size
-    from sampan.cli.render import printable
-
-    head = printable(f"{plan.reference.familiar} ({plan.remote.platform})")
-    if plan.is_linked:
-        return f"{head}: up to date"
-    layers = plan.layers
-    total = len(layers.found) + len(layers.missing)
-    here = f", {human_size(layers.present_bytes)} are here" if layers.present_bytes else ""
-    return (
-        f"{head}: {len(layers.missing)} of {total} layers to fetch, "
-        f"{human_size(layers.fetch_bytes)}{here}; the store has room for "
-        f"{human_size(plan.free_bytes)}"
-    )
-
-
-def _print_plan(plan: "PullPlan") -> None:
-    print(describe_plan(plan), file=sys.stderr)
 
 
 def _is_name(name: str) -> bool:

@@ -13,6 +13,7 @@ from sampan.images.store import StoredImage, has_image, locate_image, stored_ima
 from sampan.images.store_access import names_lock, store_errors
 from sampan.images.store_layout import StoreLayout
 from sampan.kernel.atomic import write_atomic
+from sampan.kernel.lock_support import NO_LOCKS
 from sampan.kernel.locks import is_held
 from sampan.model.reference import Reference, parse_reference
 
@@ -26,6 +27,12 @@ class ImageInUseError(SampanError):
     """A container uses the image, or several names mean it."""
 
     id = "image-in-use"
+
+
+class ImageOfSiteError(SampanError):
+    """The image lies in a store that is only read here."""
+
+    id = "image-of-site"
 
 
 class RecordedLayer(NamedTuple):
@@ -85,8 +92,8 @@ def write_record(layout: StoreLayout, record: ImageRecord) -> None:
 
 
 def find_record(layout: StoreLayout, digest: str) -> ImageRecord | None:
-    """The record of an image, or None."""
-    document = read_json(layout.image_file(digest, "record.json"))
+    """The record of an image, a site store's too, or None."""
+    document = read_json(layout.image_home(digest).image_file(digest, "record.json"))
     if document is None or document.get("version") != RECORD_VERSION:
         return None
     return ImageRecord(
@@ -105,7 +112,7 @@ def find_record(layout: StoreLayout, digest: str) -> ImageRecord | None:
 
 
 def list_records(layout: StoreLayout) -> list[ImageRecord]:
-    """All complete images, the newest first."""
+    """All complete images of this store itself, the newest first."""
     try:
         names = os.listdir(layout.images)
     except FileNotFoundError:
@@ -120,7 +127,7 @@ def list_records(layout: StoreLayout) -> list[ImageRecord]:
 
 
 def list_names(layout: StoreLayout) -> list[ImageName]:
-    """All names whose image is there, sorted."""
+    """All names of this store itself whose image is there or in a site store, sorted."""
     try:
         files = os.listdir(layout.refs)
     except FileNotFoundError:
@@ -135,6 +142,15 @@ def list_names(layout: StoreLayout) -> list[ImageName]:
                 ImageName(parse_reference(str(ref["name"])), str(ref["image"]), str(ref["digest"]))
             )
     return sorted(names, key=lambda name: str(name.reference))
+
+
+def list_all_names(layout: StoreLayout) -> list[ImageName]:
+    """The names of this store and of the site stores below it; the first store to have one counts."""
+    names: dict[str, ImageName] = {}
+    for home in (layout, *layout.stack[1:]):
+        for name in list_names(home):
+            names.setdefault(str(name.reference), name)
+    return [names[name] for name in sorted(names)]
 
 
 def set_name(
@@ -170,24 +186,29 @@ def remove_image(
     Raises:
         ImageNotFoundError: there is no such image.
         ImageInUseError: it is needed and ``force`` is not given.
+        ImageOfSiteError: it, or its name, is a site store's.
         StoreError: the store cannot be written.
     """
     with store_errors(layout):
         if not os.path.isdir(layout.locks):
-            locate_image(name, store=layout)
+            raise _in_site_store(name, locate_image(name, store=layout))
     with names_lock(layout), store_errors(layout):
         image = locate_image(name, store=layout)
         theirs = [known for known in list_names(layout) if known.image == image.digest]
         leaving = [
             known for known in theirs if not image.name or str(known.reference) == image.name
         ]
+        is_own = layout.image_home(image.digest).root == layout.root
+        if not leaving and (image.name or not is_own):
+            raise _in_site_store(name, image)
         if not image.name and len(theirs) > 1 and not force:
             raise ImageInUseError(
                 f"image {image.digest[7:19]} has {len(theirs)} names",
                 evidence=", ".join(known.reference.familiar for known in theirs),
                 remedy="remove one by its name, or all: sampan rmi -f",
             )
-        is_last = len(leaving) == len(theirs)
+        # A site store's image is its owner's to delete; our names of it are ours.
+        is_last = is_own and len(leaving) == len(theirs)
         user = containers.get(image.digest)
         if is_last and user is not None and not force:
             raise ImageInUseError(
@@ -195,7 +216,7 @@ def remove_image(
                 evidence=f"image {image.digest[7:19]}",
                 remedy=f"sampan rm -f {user}    or: sampan rmi -f {name}",
             )
-        if is_last and not force and is_held(image.sif_path):
+        if is_last and not force and _is_held(image.sif_path):
             raise ImageInUseError(
                 f"a container of another user uses image {name}",
                 evidence=f"{image.sif_path} is locked",
@@ -208,6 +229,25 @@ def remove_image(
             delete_image_files(layout, image.digest)
             done.append(f"Deleted: {image.digest}")
     return done
+
+
+def _is_held(path: str) -> bool:
+    """Whether a container is known to use the image; without locks nobody can know."""
+    try:
+        return is_held(path)
+    except OSError as error:
+        if error.errno in NO_LOCKS:
+            return False
+        raise
+
+
+def _in_site_store(name: str, image: StoredImage) -> ImageOfSiteError:
+    site = os.path.dirname(os.path.dirname(os.path.dirname(image.sif_path)))
+    return ImageOfSiteError(
+        f"image {name} is in a site store, which is only read",
+        evidence=image.sif_path,
+        remedy=f"who may write there: SAMPAN_STORE={site} sampan rmi {name}",
+    )
 
 
 def delete_image_files(layout: StoreLayout, digest: str) -> int:

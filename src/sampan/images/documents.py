@@ -73,5 +73,5 @@ def _damaged(path: str, reason: str) -> DamagedStoreError:
     return DamagedStoreError(
         "a file of the image store is damaged",
         evidence=f"{path}: {reason}",
-        remedy="sampan rmi -f the image, then import or pull it again; rm the file if it is in refs/",
+        remedy="sampan store repair    or: sampan rmi -f the image, then import or pull it again",
     )

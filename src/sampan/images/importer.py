@@ -20,6 +20,7 @@ from sampan.images.limits import DEFAULT_LIMITS, Limits
 from sampan.images.link import link_image
 from sampan.images.pack_file import load_index
 from sampan.images.packs import mark_used
+from sampan.images.partial import sweep_partials
 from sampan.images.sources.changes import change_config, detect_architecture, make_config
 from sampan.images.sources.opening import open_source, parse_source
 from sampan.images.store import StoredImage, has_image
@@ -223,7 +224,7 @@ class _Import:
         indices = []
         for pack in self._packed:
             with store_errors(self._store):
-                indices.append(load_index(Path(self._store.pack_file(compression, pack, "index"))))
+                indices.append(load_index(self._pack_file(pack, "index")))
             mark_used(self._store, compression, pack)
         config = self._configuration(indices)
         digest = _digest(config)
@@ -254,12 +255,16 @@ class _Import:
                 )
         return change_config(self._image.config, self._options.changes)
 
+    def _pack_file(self, pack: str, suffix: str) -> Path:
+        home = self._store.pack_home(self._options.compression, pack)
+        return Path(home.pack_file(self._options.compression, pack, suffix))
+
     def _link(self, digest: str, config: bytes, indices: Sequence[PackIndex]) -> None:
         compression = self._options.compression
         sif = Path(self._store.image_file(digest, "sif"))
         facts = link_image(
             [
-                (index, Path(self._store.pack_file(compression, pack, "pack")))
+                (index, self._pack_file(pack, "pack"))
                 for index, pack in zip(indices, self._packed, strict=True)
             ],
             config,
@@ -299,6 +304,7 @@ def _sweep(store: StoreLayout) -> None:
     with store_errors(store):
         for directory in directories:
             sweep_temporaries(Path(directory), _DAY_S, time.time())
+    sweep_partials(store, time.time())
 
 
 def _suggested_name(source: str, image: SourceImage) -> Reference:

@@ -9,8 +9,10 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from sampan.images.limits import Limits
-from sampan.images.packs import PackTask, find_pack, pack_task
-from sampan.images.store_access import require_space, store_errors
+from sampan.images.metering import LayerProgress
+from sampan.images.packs import DEFAULT_MEMORY, PackTask, find_pack, pack_task
+from sampan.images.room import measure_room, require_room
+from sampan.images.store_access import store_errors
 from sampan.images.store_layout import StoreLayout
 from sampan.kernel.workers import run_tasks
 from sampan.model.source import SourceImage, SourceLayer
@@ -20,8 +22,22 @@ WORTH_A_PROCESS = 8 << 20
 
 MAXIMUM_PROCESSES = 8
 
+_REMOTE_PROCESSES = 4
+"""More layers at once bring nothing a network could give, and would not fit into the budget."""
+
+MEMORY_BUDGET = 280 << 20
+"""Bytes that all processes of a pull may use together, whatever the sizes."""
+
+_OWN_MEMORY = 40 << 20
+_WORKER_MEMORY = 45 << 20
+_THREAD_MEMORY = 5 << 20
+"""This process, a worker without and with a thread: rounded up from what single pulls took."""
+
 _LEAST_PACKED = 0.7
 """A pack is hardly ever smaller than this share of its gzip or zstd layer."""
+
+_FILES_OF_PACK = 4
+_FILES_OF_IMAGE = 5
 
 
 class ImportEvent(NamedTuple):
@@ -31,12 +47,16 @@ class ImportEvent(NamedTuple):
         kind: ``layers`` (``total`` of them), ``layer`` (``done`` of ``total`` bytes read; 0 total =
             unknown), ``packed``, ``present`` (nothing to do), ``link``, ``warning``.
         text: the layer's label, or the warning.
+        stage: of a layer; see LayerProgress.
+        limit: likewise.
     """
 
     kind: str
     text: str = ""
     done: int = 0
     total: int = 0
+    stage: str = ""
+    limit: str = ""
 
 
 Tell = Callable[[ImportEvent], None]
@@ -52,6 +72,7 @@ class LayerPlan(NamedTuple):
         fetch_bytes: of the missing layers, as their source gives them; 0 when it does not know.
         present_bytes: of the layers that are there, likewise.
         needed_bytes: that will be written at the least; 0 when not known.
+        likely_bytes: that will be on the disk afterwards, more or less; 0 when not known.
     """
 
     keys: tuple[str, ...]
@@ -60,6 +81,12 @@ class LayerPlan(NamedTuple):
     fetch_bytes: int
     present_bytes: int
     needed_bytes: int
+    likely_bytes: int
+
+    @property
+    def needed_files(self) -> int:
+        """Files that will be written at the least."""
+        return _FILES_OF_PACK * len(self.missing) + _FILES_OF_IMAGE
 
 
 def plan_layers(store: StoreLayout, compression: str, image: SourceImage) -> LayerPlan:
@@ -80,17 +107,20 @@ def plan_layers(store: StoreLayout, compression: str, image: SourceImage) -> Lay
     found = {key: pack for key, pack in packs.items() if pack is not None}
     missing = {key: layer for key, layer in layers.items() if packs[key] is None}
     fetch = sum(layer.size for layer in missing.values())
-    needed = 0
+    needed = likely = 0
     if image.compressed:
         with store_errors(store):
             old = sum(
-                os.path.getsize(store.pack_file(compression, pack, "pack"))
+                os.path.getsize(
+                    store.pack_home(compression, pack).pack_file(compression, pack, "pack")
+                )
                 for pack in found.values()
             )
         # New layers are stored twice: as packs, and in the image.
         needed = 2 * int(fetch * _LEAST_PACKED) + old
+        likely = 2 * fetch + old
     present = sum(layers[key].size for key in found)
-    return LayerPlan(keys, found, missing, fetch, present, needed)
+    return LayerPlan(keys, found, missing, fetch, present, needed, likely)
 
 
 def pack_layers(
@@ -124,10 +154,15 @@ def pack_layers(
     labels = dict(zip(plan.keys, (layer.label for layer in image.layers), strict=True))
     for key in plan.found:
         tell(ImportEvent("present", labels[key]))
-    require_space(store, plan.needed_bytes)
+    require_room(
+        store,
+        measure_room(store),
+        needed_bytes=plan.needed_bytes,
+        needed_files=plan.needed_files,
+    )
     tasks = [PackTask(store, compression, layer, limits, None) for layer in plan.missing.values()]
     wanted = _worker_number(tasks, processes, remote=image.remote)
-    packed = dict(zip(plan.missing, _pack(tasks, wanted, tell), strict=True))
+    packed = dict(zip(plan.missing, _pack(tasks, wanted, tell, remote=image.remote), strict=True))
     return [plan.found.get(key) or packed[key] for key in plan.keys]
 
 
@@ -139,12 +174,20 @@ def _worker_number(tasks: Sequence[PackTask], limit: int | None, *, remote: bool
     if remote and sum(task.layer.size for task in tasks) >= WORTH_A_PROCESS:
         # Two at least: while one waits for the network, the other works. More than cores cost
         # more than they bring (seen on two cores).
-        return min(max(cores, 2), len(tasks), limit or MAXIMUM_PROCESSES)
+        return min(max(cores, 2), len(tasks), limit or _REMOTE_PROCESSES)
     big = sum(task.layer.size >= WORTH_A_PROCESS for task in tasks)
     return min(cores, big, limit or MAXIMUM_PROCESSES)
 
 
-def _pack(tasks: Sequence[PackTask], processes: int, tell: Tell) -> list[str]:
+def _divide_memory(processes: int, threads: int) -> tuple[int, int]:
+    """Threads of each worker, and bytes that it may read ahead, so that all stay in the budget."""
+    share = (MEMORY_BUDGET - _OWN_MEMORY) // processes
+    memory = min(DEFAULT_MEMORY, share // 4)
+    room = (share - _WORKER_MEMORY - memory) // _THREAD_MEMORY
+    return max(2, min(threads, room)), memory
+
+
+def _pack(tasks: Sequence[PackTask], processes: int, tell: Tell, *, remote: bool) -> list[str]:
     if processes < 2:
         return [_pack_here(task, tell) for task in tasks]
     # The largest first, so that no worker begins it when the others are done. Twice the cores in
@@ -152,11 +195,13 @@ def _pack(tasks: Sequence[PackTask], processes: int, tell: Tell) -> list[str]:
     cores = len(os.sched_getaffinity(0))
     order = sorted(range(len(tasks)), key=lambda at: -tasks[at].layer.size)
     threads = min(cores, max(2, 2 * cores // processes))
-    ordered = [tasks[at]._replace(threads=threads) for at in order]
+    memory = DEFAULT_MEMORY
+    if remote:
+        threads, memory = _divide_memory(processes, threads)
+    ordered = [tasks[at]._replace(threads=threads, memory=memory) for at in order]
 
-    def hear(position: int, done: int) -> None:
-        layer = ordered[position].layer
-        tell(ImportEvent("layer", layer.label, done, layer.size))
+    def hear(position: int, progress: LayerProgress) -> None:
+        tell(_event(ordered[position].layer, progress))
 
     def finish(position: int) -> None:
         layer = ordered[position].layer
@@ -167,8 +212,13 @@ def _pack(tasks: Sequence[PackTask], processes: int, tell: Tell) -> list[str]:
     return [by_position[at] for at in range(len(tasks))]
 
 
+def _event(layer: SourceLayer, progress: LayerProgress) -> ImportEvent:
+    done, stage, limit = progress
+    return ImportEvent("layer", layer.label, done, layer.size, stage, limit)
+
+
 def _pack_here(task: PackTask, tell: Tell) -> str:
     layer = task.layer
-    digest = pack_task(task, lambda done: tell(ImportEvent("layer", layer.label, done, layer.size)))
+    digest = pack_task(task, lambda progress: tell(_event(layer, progress)))
     tell(ImportEvent("packed", layer.label, layer.size, layer.size))
     return digest

@@ -5,10 +5,12 @@ squashfs blocks by more threads. What the blocks look like is ``pack_writer.py``
 format ``pack_file.py``'s. Same layer and compression give the same bytes, however many threads.
 """
 
+import contextlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
+from sampan.images.header_log import HeaderLog
 from sampan.images.inflate import Inflated, open_inflated
 from sampan.images.limits import DEFAULT_LIMITS, Limits, refuse_excess, refuse_layer
 from sampan.images.pack_file import dump_index
@@ -25,6 +27,7 @@ def pack_layer(
     data_path: Path,
     index_path: Path,
     *,
+    headers_path: Path | None = None,
     layer: str,
     expected_digest: str | None,
     expected_diff_id: str | None,
@@ -32,6 +35,7 @@ def pack_layer(
     limits: Limits = DEFAULT_LIMITS,
     workers: int | None = None,
     progress: Callable[[int], None] | None = None,
+    interrupt: Callable[[], None] | None = None,
 ) -> PackIndex:
     """Pack one layer.
 
@@ -42,6 +46,7 @@ def pack_layer(
         stream: the layer, compressed or not; read to its end, not closed.
         data_path: where the compressed blocks go.
         index_path: where the index goes.
+        headers_path: where what the tar holds besides contents goes, so that it can be made again.
         layer: what error messages call the layer.
         expected_digest: ``sha256:<hex>`` of the stream, when known.
         expected_diff_id: ``sha256:<hex>`` of the uncompressed tar, when known.
@@ -49,6 +54,8 @@ def pack_layer(
         limits: what the layer may ask for.
         workers: compressing threads; by default as many as this process has cores.
         progress: called now and then, by this thread, with the bytes of the stream read so far.
+        interrupt: ends a read of the stream under way in another thread, when packing fails or is
+            given up; None = such a read is waited for, for a moment.
 
     Returns:
         The index, as written.
@@ -60,12 +67,13 @@ def pack_layer(
     """
     with (
         atomic_file(data_path) as data,
+        _open_log(headers_path) as log,
         PackWriter(data, compression, workers) as writer,
         open_inflated(stream, layer=layer, limits=limits) as inflated,
-        ReadAhead(inflated) as slabs,
+        ReadAhead(inflated, interrupt=interrupt) as slabs,
     ):
         source = slabs if progress is None else _Reported(slabs, inflated, progress)
-        tar = TarReader(source, layer=layer, limits=limits)
+        tar = TarReader(source, layer=layer, limits=limits, log=log)
         entries = _Packer(tar, writer, layer, limits).pack()
         packed = writer.finish()
         digest, diff_id = inflated.digest(), inflated.diff_id()
@@ -90,6 +98,17 @@ def pack_layer(
     return index
 
 
+@contextlib.contextmanager
+def _open_log(path: Path | None) -> Iterator[HeaderLog | None]:
+    if path is None:
+        yield None
+        return
+    with atomic_file(path) as stream:
+        log = HeaderLog(stream)
+        yield log
+        log.finish()
+
+
 class _Reported:
     """A slab source that tells how far the stream has been read."""
 
@@ -101,9 +120,12 @@ class _Reported:
         self._progress = progress
 
     def read_slab(self) -> bytes:
-        slab = self._slabs.read_slab()
-        self._progress(self._inflated.compressed_size)
+        slab = self._slabs.read_slab(self._report)
+        self._report()
         return slab
+
+    def _report(self) -> None:
+        self._progress(self._inflated.compressed_size)
 
 
 class _Packer:
@@ -186,7 +208,7 @@ class _Packer:
                     leaf = bytearray(min(LEAF_BYTES, size - done * LEAF_BYTES))
                     self._count_made(len(leaf), member)
                 part = min(end - at, LEAF_BYTES - inside)
-                leaf[inside : inside + part] = self._tar.read(part)
+                leaf[inside : inside + part] = self._tar.read(part, at)
                 at += part
         if leaf:
             yield bytes(leaf)

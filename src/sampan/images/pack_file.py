@@ -14,7 +14,7 @@ import sys
 import zlib
 from array import array
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from itertools import accumulate, chain, pairwise
 from pathlib import Path
 from types import TracebackType
@@ -208,6 +208,30 @@ class PackData:
             block = self._block(content, number, start)
             parts.append(block[max(offset - at, 0) : end - at])
         return b"".join(parts)
+
+    def iterate_content(self, content: Content, offset: int, size: int) -> Iterator[bytes]:
+        """The bytes of a content from ``offset`` on, ``size`` of them, in pieces of a block.
+
+        Raises:
+            PackError: the data are damaged or truncated, or the content has fewer bytes.
+            OSError: the file cannot be read.
+        """
+        end = offset + size
+        if end > content.size:
+            raise self._damaged(f"{size} bytes from {offset} of a content of {content.size}")
+        number = offset // BLOCK_SIZE
+        start = content.start + sum(map(stored_bytes, content.blocks[:number]))
+        while number * BLOCK_SIZE < end:
+            at = number * BLOCK_SIZE
+            block = self._block(content, number, start)
+            yield (
+                block
+                if offset <= at and at + len(block) <= end
+                else block[max(offset - at, 0) : end - at]
+            )
+            if number < len(content.blocks):
+                start += stored_bytes(content.blocks[number])
+            number += 1
 
     def _block(self, content: Content, number: int, start: int) -> bytes:
         size = min(BLOCK_SIZE, content.size - number * BLOCK_SIZE)

@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from sampan.images.catalogue import delete_image_files, list_names, list_records
+from sampan.images.partial import list_partials
 from sampan.images.store_access import names_lock, passing_locks, prune_lock, store_errors
-from sampan.images.store_layout import COMPRESSIONS, StoreLayout
+from sampan.images.store_layout import COMPRESSIONS, PACK_SUFFIXES, StoreLayout
+from sampan.kernel.lock_support import NO_LOCKS
 from sampan.kernel.locks import is_held
 
 
@@ -61,14 +63,26 @@ def prune(
         StoreError: the store cannot be written.
     """
     freed: list[PrunedItem] = []
-    with prune_lock(layout), names_lock(layout), store_errors(layout):
-        freed += _prune_left_overs(layout, dry_run=options.dry_run)
-        freed += _prune_images(layout, options, in_use, now)
-        freed += _prune_packs(layout, options, now, {item.name for item in freed})
+    with prune_lock(layout) as require, names_lock(layout), store_errors(layout):
+        for item in _free_all(layout, options, in_use, now):
+            freed.append(item)
+            require()
+        require()
         if not options.dry_run:
             for lock in passing_locks(layout):
                 lock.unlink()
     return freed
+
+
+def _free_all(
+    layout: StoreLayout, options: PruneOptions, in_use: AbstractSet[str], now: float
+) -> Iterator[PrunedItem]:
+    yield from prune_left_overs(layout, dry_run=options.dry_run)
+    gone = set()
+    for item in _prune_images(layout, options, in_use, now):
+        gone.add(item.name)
+        yield item
+    yield from _prune_packs(layout, options, now, gone)
 
 
 def disk_size(layout: StoreLayout) -> int:
@@ -80,8 +94,13 @@ def disk_size(layout: StoreLayout) -> int:
     )
 
 
-def _prune_left_overs(layout: StoreLayout, *, dry_run: bool) -> Iterator[PrunedItem]:
-    # No import is at work (prune_lock), so whatever is incomplete is a crash's.
+def prune_left_overs(layout: StoreLayout, *, dry_run: bool) -> Iterator[PrunedItem]:
+    """Free what interrupted imports left and what a repair set aside; ``prune_lock`` is held.
+
+    Raises:
+        OSError: the store cannot be written.
+    """
+    # No import is at work, so whatever is incomplete is a crash's.
     markers = {layout.images: "record.json", layout.refs: ""}
     for compression in COMPRESSIONS:
         markers |= {layout.packs(compression): "index", layout.diffs(compression): ""}
@@ -91,10 +110,20 @@ def _prune_left_overs(layout: StoreLayout, *, dry_run: bool) -> Iterator[PrunedI
             incomplete = marker and f"{name.partition('.')[0]}.{marker}" not in names
             if name.startswith(".tmp-") or incomplete:
                 yield _free("left-over", name, [f"{directory}/{name}"], dry_run=dry_run)
+    for kept in [*list_partials(layout), *_list_quarantine(layout)]:
+        yield _free("left-over", os.path.basename(kept), [kept], dry_run=dry_run)
     for compression in COMPRESSIONS:
         for path in _diff_notes(layout, compression):
             if not os.path.exists(layout.pack_file(compression, path.read_text(), "index")):
                 yield _free("left-over", path.name, [str(path)], dry_run=dry_run)
+
+
+def _list_quarantine(layout: StoreLayout) -> list[str]:
+    try:
+        names = sorted(os.listdir(layout.quarantine))
+    except FileNotFoundError:
+        return []
+    return [f"{layout.quarantine}/{name}" for name in names]
 
 
 def _prune_images(
@@ -106,11 +135,21 @@ def _prune_images(
             record.digest in named
             or record.digest in in_use
             or now - record.imported < options.older_than_s
-            or is_held(layout.image_file(record.digest, "sif"))
+            or _may_be_held(layout.image_file(record.digest, "sif"))
         ):
             continue
         size = record.size if options.dry_run else delete_image_files(layout, record.digest)
         yield PrunedItem("image", record.digest, size)
+
+
+def _may_be_held(path: str) -> bool:
+    """Whether a container of anybody uses the image; yes where a file system has no locks to tell."""
+    try:
+        return is_held(path)
+    except OSError as error:
+        if error.errno in NO_LOCKS:
+            return True
+        raise
 
 
 def _prune_packs(
@@ -146,16 +185,21 @@ def _packs(layout: StoreLayout) -> Iterator[_Pack]:
                 continue
             state = entry.stat()
             digest = f"sha256:{entry.name.removesuffix('.index')}"
-            data = os.lstat(layout.pack_file(compression, digest, "pack"))
-            size = (state.st_blocks + data.st_blocks) * 512
+            size = sum(
+                os.lstat(path).st_blocks * 512 for path in _pack_files(layout, compression, digest)
+            )
             yield _Pack(digest, compression, state.st_mtime, size)
+
+
+def _pack_files(layout: StoreLayout, compression: str, digest: str) -> list[str]:
+    """A pack's files, index first; packs of older versions have fewer."""
+    paths = [layout.pack_file(compression, digest, suffix) for suffix in PACK_SUFFIXES]
+    return [path for path in paths if os.path.lexists(path)]
 
 
 def _free_pack(layout: StoreLayout, pack: _Pack, *, dry_run: bool) -> PrunedItem:
     # The index goes first: a pack exists as long as its index does.
-    paths = [
-        layout.pack_file(pack.compression, pack.digest, suffix) for suffix in ("index", "pack")
-    ]
+    paths = _pack_files(layout, pack.compression, pack.digest)
     notes = _diff_notes(layout, pack.compression)
     paths += [str(path) for path in notes if path.read_text() == pack.digest]
     return _free("pack", pack.digest, paths, dry_run=dry_run)

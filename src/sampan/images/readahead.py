@@ -8,6 +8,7 @@ import hashlib
 import queue
 import threading
 import time
+from collections.abc import Callable
 from types import TracebackType
 from typing import Protocol, Self
 
@@ -15,6 +16,7 @@ SLAB_BYTES = 1 << 20
 """Bytes handed over at a time: large enough that the hand-over costs nothing."""
 
 _DEPTH = 6
+_IDLE_S = 0.5
 
 
 class SlabSource(Protocol):
@@ -62,15 +64,24 @@ class ReadAhead:
     An error of the source is raised by ``read_slab`` at the place where it happened.
     """
 
-    def __init__(self, source: SlabSource, *, patience_s: float = 2.0) -> None:
+    def __init__(
+        self,
+        source: SlabSource,
+        *,
+        patience_s: float = 1.0,
+        interrupt: Callable[[], None] | None = None,
+    ) -> None:
         """Begin to read.
 
         Args:
             source: read by another thread from now on.
             patience_s: seconds that ``close`` waits for a read under way. A pipe may never give
                 another byte, and who interrupts an import does not want to wait for one.
+            interrupt: ends a read under way, which ``close`` has then not to wait for; None = a
+                source that cannot be disturbed.
         """
         self._source = source
+        self._interrupt = interrupt
         self._patience_s = patience_s
         self._queue: queue.Queue[bytes | BaseException] = queue.Queue(_DEPTH)
         self._stopped = False
@@ -89,15 +100,18 @@ class ReadAhead:
     ) -> None:
         self.close()
 
-    def read_slab(self) -> bytes:
+    def read_slab(self, idle: Callable[[], None] | None = None) -> bytes:
         """The next piece of the source, ``b""`` at its end and ever after.
+
+        Args:
+            idle: called by this thread every half second in which nothing comes.
 
         Raises:
             whatever the source raised.
         """
         if self._finished:
             return b""
-        slab = self._queue.get()
+        slab = self._wait(idle) if idle is not None else self._queue.get()
         if isinstance(slab, bytes) and slab:
             return slab
         self._finished = True
@@ -108,6 +122,8 @@ class ReadAhead:
     def close(self) -> None:
         """Stop reading and wait, within reason, until the thread has left the source alone."""
         self._stopped = True
+        if self._interrupt is not None and self._thread.is_alive():
+            self._interrupt()
         deadline = time.monotonic() + self._patience_s
         while self._thread.is_alive() and time.monotonic() < deadline:
             # The thread may wait for room in the queue: make some until it has seen the flag.
@@ -115,6 +131,13 @@ class ReadAhead:
                 self._queue.get(timeout=0.01)
             except queue.Empty:
                 continue
+
+    def _wait(self, idle: Callable[[], None]) -> bytes | BaseException:
+        while True:
+            try:
+                return self._queue.get(timeout=_IDLE_S)
+            except queue.Empty:
+                idle()
 
     def _work(self) -> None:
         try:

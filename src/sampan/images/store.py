@@ -6,11 +6,12 @@ Reads only and takes no lock. What changes the store is in ``catalogue`` (names,
 
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 from sampan.errors import SampanError
 from sampan.images.documents import read_json
-from sampan.images.store_layout import StoreLayout, hex_of, locate_store
+from sampan.images.store_layout import StoreLayout, hex_of, locate_own_store, locate_store
 from sampan.model.reference import ImageNameError, Reference, is_hex, parse_reference
 
 SHORTEST_ID = 4
@@ -62,24 +63,38 @@ def find_image(
 
     Args:
         name: in the user's words.
-        store: the user's own when None.
+        store: with its site stores; the user's own, and theirs below it, when None.
         environment: for finding the user's store; the process's when None.
 
     Raises:
         AmbiguousImageError: a short id fits several images.
         UnsafeStoreError: the store's root is writable by everybody.
     """
-    layout = store or locate_store(os.environ if environment is None else environment)
-    if not check_store(layout):
+    if store is not None:
+        return _find_in(store, name)
+    variables = os.environ if environment is None else environment
+    found = _find_in(locate_own_store(variables), name)
+    if found is None:
+        # Only now: a start from the user's own store need not know of others.
+        stacked = locate_store(variables)
+        found = _find_in(stacked, name) if stacked.sites else None
+    return found
+
+
+def _find_in(layout: StoreLayout, name: str) -> StoredImage | None:
+    is_there = check_store(layout)
+    if not is_there and not layout.sites:
         return None
+    homes = (*((layout,) if is_there else ()), *layout.stack[1:])
     try:
         reference = parse_reference(name)
     except ImageNameError:
         reference = None
     if reference is not None:
-        found = _find_reference(layout, reference)
-        if found is not None:
-            return found
+        for home in homes:
+            found = _find_reference(home, reference)
+            if found is not None:
+                return found
     digits = hex_of(name)
     if is_hex(digits) and SHORTEST_ID <= len(digits) <= 64:
         return _find_identity(layout, digits)
@@ -95,16 +110,16 @@ def locate_image(
         ImageNotFoundError: nothing in the store has this name or id.
         ImageNameError: the text is neither a name nor an id.
     """
-    layout = store or locate_store(os.environ if environment is None else environment)
-    found = find_image(name, store=layout)
+    found = find_image(name, store=store, environment=environment)
     if found is not None:
         return found
+    layout = store or locate_store(os.environ if environment is None else environment)
     wanted = name if is_hex(hex_of(name)) else parse_reference(name).familiar
     near = _find_similar(layout, wanted)
     hint = f"did you mean {near}?" if near else "sampan images lists what is there"
     refusal = ImageNotFoundError(
         f"no image {wanted} in the store",
-        evidence=f"looked in {layout.root}",
+        evidence=f"looked in {', '.join((layout.root, *layout.sites))}",
         remedy=f"sampan pull {name}    or: sampan import SOURCE {name}    ({hint})",
     )
     refusal.near = near or ""
@@ -115,9 +130,9 @@ def _find_similar(layout: StoreLayout, wanted: str) -> str | None:
     """The name in the store that is most like the one that is not there."""
     from difflib import get_close_matches
 
-    from sampan.images.catalogue import list_names
+    from sampan.images.catalogue import list_all_names
 
-    known = [one.reference.familiar for one in list_names(layout)]
+    known = [one.reference.familiar for one in list_all_names(layout)]
     return next(iter(get_close_matches(wanted, known, n=1)), None)
 
 
@@ -143,20 +158,22 @@ def check_store(layout: StoreLayout) -> bool:
 
 
 def stored_image(layout: StoreLayout, digest: str, name: str = "") -> StoredImage:
-    """The paths of an image, whether it is there or not."""
+    """The paths of an image, in whatever store of the stack it lies, whether it is there or not."""
+    home = layout.image_home(digest)
     return StoredImage(
         digest,
         name,
-        layout.image_file(digest, "sif"),
-        layout.image_file(digest, "facts.json"),
-        layout.image_file(digest, "config.json"),
+        home.image_file(digest, "sif"),
+        home.image_file(digest, "facts.json"),
+        home.image_file(digest, "config.json"),
     )
 
 
 def has_image(layout: StoreLayout, digest: str) -> bool:
-    """Whether the image is there and complete."""
-    return os.path.exists(layout.image_file(digest, "record.json")) and os.path.exists(
-        layout.image_file(digest, "sif")
+    """Whether the image is there and complete, in this store or in a site store."""
+    home = layout.image_home(digest)
+    return os.path.exists(home.image_file(digest, "record.json")) and os.path.exists(
+        home.image_file(digest, "sif")
     )
 
 
@@ -190,15 +207,15 @@ def _find_pinned(layout: StoreLayout, reference: Reference) -> dict[str, Any] | 
 
 
 def _find_identity(layout: StoreLayout, digits: str) -> StoredImage | None:
-    try:
-        names = os.listdir(layout.images)
-    except FileNotFoundError:
-        return None
-    fitting = sorted(
-        name.partition(".")[0]
-        for name in names
-        if name.startswith(digits) and name.endswith(".record.json")
-    )
+    found = set()
+    for home in layout.stack:
+        with suppress(FileNotFoundError):
+            found |= {
+                name.partition(".")[0]
+                for name in os.listdir(home.images)
+                if name.startswith(digits) and name.endswith(".record.json")
+            }
+    fitting = sorted(found)
     if len(fitting) > 1:
         raise AmbiguousImageError(
             f"the id {digits} fits {len(fitting)} images",

@@ -7,18 +7,29 @@ Three locks, all advisory (``kernel.locks``), taken in this order:
 - one for each layer and each image: whoever holds it does the work, the others wait and find it
   done. Only taken under ``store``, so a prune may delete the files of these locks.
 - ``names``: exclusive, for the moments in which names change or an image disappears.
+
+Where the file system's locks are refused, or stay within one host (``kernel.lock_support``), leases
+take their place (``kernel.leases``). The first to find that out says so to the other hosts by the
+file ``locks/leases``: all must do the same.
 """
 
 import contextlib
 import errno
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Protocol
 
 from sampan.errors import SampanError
 from sampan.images.store import check_store
 from sampan.images.store_layout import COMPRESSIONS, StoreLayout, hex_of
-from sampan.kernel.locks import locked
+from sampan.kernel.atomic import write_atomic
+from sampan.kernel.leases import leased
+from sampan.kernel.lock_support import NO_LOCKS, find_lock_trouble
+from sampan.kernel.locks import leave_note, locked
+
+LEASES_MARK = "leases"
+"""File in ``locks/`` that says why leases are used; its presence decides for all hosts."""
 
 
 class StoreError(SampanError):
@@ -27,13 +38,12 @@ class StoreError(SampanError):
     id = "store"
 
 
-_REMEDIES = {
+REMEDIES = {
     errno.ENOSPC: "free space (sampan prune), or use another disk: SAMPAN_STORE=DIRECTORY",
     errno.EDQUOT: "your quota is used up: sampan prune, or SAMPAN_STORE=DIRECTORY elsewhere",
     errno.EACCES: "use a directory that you may write: SAMPAN_STORE=DIRECTORY",
     errno.EPERM: "use a directory that you may write: SAMPAN_STORE=DIRECTORY",
     errno.EROFS: "the file system is read-only: SAMPAN_STORE=DIRECTORY",
-    errno.ENOLCK: "the file system has no locks (NFS without lockd?): SAMPAN_STORE=DIRECTORY",
     errno.ENOTDIR: "move the file that stands where a directory must be",
 }
 
@@ -52,7 +62,7 @@ def store_errors(layout: StoreLayout) -> Iterator[None]:
         raise StoreError(
             f"cannot write to the store {layout.root}",
             evidence=f"{name}: {error.strerror}{_room(layout, error.errno)}",
-            remedy=_REMEDIES.get(error.errno or 0, ""),
+            remedy=REMEDIES.get(error.errno or 0, ""),
         ) from error
 
 
@@ -79,42 +89,24 @@ def _make_directories(layout: StoreLayout) -> None:
             layout.images,
             layout.refs,
             layout.locks,
+            layout.partials,
             *map(layout.packs, COMPRESSIONS),
             *map(layout.diffs, COMPRESSIONS),
         ):
             os.makedirs(directory, exist_ok=True)
 
 
-def require_space(layout: StoreLayout, needed: int) -> None:
-    """Refuse work that cannot fit.
-
-    Args:
-        layout: the store need not exist yet.
-        needed: bytes that will be written at the least.
-
-    Raises:
-        StoreError: the file system has less; says how much is missing.
-    """
-    with store_errors(layout):
-        free = free_bytes(layout)
-    if needed > free:
-        raise StoreError(
-            f"not enough room in the store {layout.root}",
-            evidence=f"needs at least {needed:,} bytes, {free:,} are free: "
-            f"{needed - free:,} are missing",
-            remedy=_REMEDIES[errno.ENOSPC],
-        )
-
-
-def free_bytes(layout: StoreLayout) -> int:
-    """Bytes that this user may still write on the store's file system (quotas not counted).
-
-    A store that does not exist yet will lie where its nearest parent does.
-    """
+def existing_place(layout: StoreLayout) -> str:
+    """The store's directory, or the nearest above it: where it lies, or will lie."""
     place = layout.root
     while not os.path.exists(place) and place != "/":
         place = os.path.dirname(place)
-    state = os.statvfs(place)
+    return place
+
+
+def free_bytes(layout: StoreLayout) -> int:
+    """Bytes that this user may still write on the store's file system (quotas not counted)."""
+    state = os.statvfs(existing_place(layout))
     return state.f_bavail * state.f_frsize
 
 
@@ -126,10 +118,39 @@ def import_lock(layout: StoreLayout) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def prune_lock(layout: StoreLayout) -> Iterator[None]:
-    """Wait for all imports to end and keep new ones away."""
-    with _lock(layout, "store"):
+def reading_lock(layout: StoreLayout) -> Iterator[None]:
+    """Keep prunes away while somebody reads, where the store lets itself be locked.
+
+    A store that this user may only read is read without: a file that vanishes is then an error.
+
+    Raises:
+        UnsafeStoreError: everybody may write into the store.
+    """
+    with contextlib.ExitStack() as stack:
+        if check_store(layout) and os.access(layout.locks, os.W_OK):
+            stack.enter_context(import_lock(layout))
         yield
+
+
+@contextlib.contextmanager
+def prune_lock(layout: StoreLayout) -> Iterator[Callable[[], None]]:
+    """Wait for all imports to end and keep new ones away.
+
+    Returns:
+        What to call before each deletion: it raises StoreError when we were stopped for so long
+        that others went on without us.
+    """
+    with _lock(layout, "store") as lock:
+
+        def require() -> None:
+            if not lock.is_held():
+                raise StoreError(
+                    f"others have gone on in the store {layout.root} without us",
+                    evidence="this process was stopped, or its network was, and its lease ran out",
+                    remedy="type it again",
+                )
+
+        yield require
 
 
 @contextlib.contextmanager
@@ -140,10 +161,31 @@ def names_lock(layout: StoreLayout) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def layer_lock(layout: StoreLayout, compression: str, digest: str) -> Iterator[None]:
-    """Be the only one who packs this layer."""
-    with _lock(layout, f"layer-{compression}-{hex_of(digest)}"):
-        yield
+def layer_lock(
+    layout: StoreLayout,
+    compression: str,
+    digest: str,
+    waiting: Callable[[int], None] | None = None,
+) -> Iterator[Callable[[int], None]]:
+    """Be the only one who packs this layer.
+
+    Args:
+        layout: the store.
+        compression: of the pack.
+        digest: of the layer.
+        waiting: called while another process packs it, with the bytes that it has read.
+
+    Returns:
+        What takes our own progress for others to see.
+    """
+
+    def hear(note: bytes) -> None:
+        if waiting is not None and (note.isdigit() or not note):
+            waiting(int(note or b"0"))
+
+    name = f"layer-{compression}-{hex_of(digest)}"
+    with _lock(layout, name, waiting=hear if waiting else None) as lock:
+        yield lambda done: lock.leave_note(b"%d" % done)
 
 
 @contextlib.contextmanager
@@ -159,19 +201,69 @@ def passing_locks(layout: StoreLayout) -> list[Path]:
         Path(entry.path)
         for entry in os.scandir(layout.locks)
         if entry.name.startswith(("layer-", "image-"))
+        # What a process that was killed at the wrong moment leaves of a lease.
+        or ".lease.new-" in entry.name
+        or ".lease.aside-" in entry.name
     )
 
 
+class _Held(Protocol):
+    """A lock or lease that is held."""
+
+    def is_held(self) -> bool: ...
+
+    def leave_note(self, text: bytes, /) -> None: ...
+
+
+class _KernelLock:
+    """A lock of the kernel: nobody succeeds us while we live."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+
+    def is_held(self) -> bool:
+        return True
+
+    def leave_note(self, text: bytes, /) -> None:
+        leave_note(self._descriptor, text)
+
+
 @contextlib.contextmanager
-def _lock(layout: StoreLayout, name: str, *, shared: bool = False) -> Iterator[None]:
-    lock = locked(f"{layout.locks}/{name}.lock", shared=shared)
-    # Only the lock itself: what goes wrong under it is mapped by who does it.
-    with store_errors(layout):
-        lock.__enter__()
-    try:
-        yield
-    finally:
-        lock.__exit__(None, None, None)
+def _lock(
+    layout: StoreLayout,
+    name: str,
+    *,
+    shared: bool = False,
+    waiting: Callable[[bytes], None] | None = None,
+) -> Iterator[_Held]:
+    with contextlib.ExitStack() as stack:
+        # Only the lock itself: what goes wrong under it is mapped by who does it.
+        with store_errors(layout):
+            held = _take(layout, name, stack, shared, waiting)
+        yield held
+
+
+def _take(
+    layout: StoreLayout,
+    name: str,
+    stack: contextlib.ExitStack,
+    shared: bool,
+    waiting: Callable[[bytes], None] | None,
+) -> _Held:
+    path = f"{layout.locks}/{name}"
+    mark = f"{layout.locks}/{LEASES_MARK}"
+    if not os.path.exists(mark):
+        reason = find_lock_trouble(layout.locks)
+        if not reason:
+            try:
+                lock = locked(f"{path}.lock", shared=shared, waiting=waiting)
+                return _KernelLock(stack.enter_context(lock))
+            except OSError as error:
+                if error.errno not in NO_LOCKS:
+                    raise
+                reason = f"locking says: {error.strerror}"
+        write_atomic(Path(mark), f"{reason}\nDelete this when no Sampan runs.\n".encode())
+    return stack.enter_context(leased(f"{path}.lease", shared=shared, waiting=waiting))
 
 
 def _room(layout: StoreLayout, number: int | None) -> str:

@@ -8,6 +8,7 @@ several image builders write no marker, some not even the last padding.
 
 from collections.abc import Iterator
 
+from sampan.images.header_log import HeaderLog
 from sampan.images.limits import DEFAULT_LIMITS, LayerError, Limits, refuse_excess, refuse_layer
 from sampan.images.readahead import SlabSource
 from sampan.images.tar_headers import (
@@ -38,13 +39,35 @@ _NONE: Records = {}
 _Segments = list[tuple[int, int]]
 # The old formats say in the type flag, PAX in its records, that a file is sparse.
 _OLD_SPARSE = b"S"
+# In place of a position in the slab: what passes by is content, which is not logged.
+_NOTHING = 1 << 62
 
 
 class TarReader:
     """The members of one tar stream; between two of them ``read`` gives the content."""
 
-    def __init__(self, slabs: SlabSource, *, layer: str, limits: Limits = DEFAULT_LIMITS) -> None:
+    def __init__(
+        self,
+        slabs: SlabSource,
+        *,
+        layer: str,
+        limits: Limits = DEFAULT_LIMITS,
+        log: HeaderLog | None = None,
+    ) -> None:
+        """Read nothing yet.
+
+        Args:
+            slabs: the tar.
+            layer: what error messages call it.
+            limits: on what headers may say.
+            log: hears of everything that ``read`` does not give out; entries are counted from 0
+                in the order in which members are given.
+        """
         self._slabs = slabs
+        self._log = log
+        self._logged = 0
+        self._member = -1
+        self._content_at = 0
         self._layer = layer
         self._limits = limits
         self._slab = b""
@@ -111,16 +134,32 @@ class TarReader:
                 records = []
             long_name = long_link = None
             if member is not None:
+                self._member += 1
+                self._content_at = 0
                 yield member
 
-    def read(self, size: int) -> bytes:
+    def read(self, size: int, at: int = -1) -> bytes:
         """The next ``size`` stored bytes of the current member.
+
+        Args:
+            size: bytes to read.
+            at: where they belong in a sparse file; otherwise they follow those read before.
 
         Raises:
             LayerError: the tar ends before.
         """
         self._payload -= size
-        return self._take(size)
+        if self._log is None or not size:
+            return self._take(size)
+        if self._logged < self._at:
+            self._log.add_literal(self._slab[self._logged : self._at])
+        begin = self._content_at if at < 0 else at
+        self._log.add_content(self._member, begin, size)
+        self._content_at = begin + size
+        self._logged = _NOTHING
+        data = self._take(size)
+        self._logged = self._at
+        return data
 
     def _next_header(self) -> bytes | None:
         """The next header, or None at the end of the tar."""
@@ -181,7 +220,8 @@ class TarReader:
         while lines < wanted:
             if self._payload < BLOCK:
                 raise HeaderError("its sparse map is longer than its content")
-            block = self.read(BLOCK)
+            self._payload -= BLOCK
+            block = self._take(BLOCK)
             text += block
             lines += block.count(b"\n")
             if wanted == 1 and lines:
@@ -247,6 +287,9 @@ class TarReader:
     def _refill(self) -> bool:
         """Go on to the next slab, this one being used up; False at the end of the stream."""
         slab = self._slabs.read_slab()
+        if self._log is not None and self._logged != _NOTHING:
+            self._log.add_literal(self._slab[self._logged :])
+            self._logged = 0 if slab else len(self._slab)
         if not slab:
             return False
         self._base += len(self._slab)

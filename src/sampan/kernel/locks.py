@@ -11,22 +11,54 @@ import errno
 import fcntl
 import os
 import struct
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
+
+_POLL_S = 0.1
+_NOTE_BYTES = 64
 
 
 @contextlib.contextmanager
-def locked(path: str | os.PathLike[str], *, shared: bool = False) -> Iterator[None]:
+def locked(
+    path: str | os.PathLike[str],
+    *,
+    shared: bool = False,
+    waiting: Callable[[bytes], None] | None = None,
+) -> Iterator[int]:
     """Hold a lock on ``path`` (created when absent, never deleted), waiting for it if needed.
+
+    Args:
+        path: of the file.
+        shared: let other shared holders in.
+        waiting: called ten times a second while another process holds the lock, with the note
+            that the holder has left (``leave_note``).
+
+    Returns:
+        The descriptor that holds the lock.
 
     Raises:
         OSError: the file cannot be opened, or the file system has no locks (ENOLCK).
     """
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    kind = fcntl.F_RDLCK if shared else fcntl.F_WRLCK
     try:
-        _lock(descriptor, fcntl.F_RDLCK if shared else fcntl.F_WRLCK, wait=True)
-        yield
+        if waiting is None:
+            _lock(descriptor, kind, wait=True)
+        else:
+            while not _try_lock(descriptor, kind):
+                waiting(os.pread(descriptor, _NOTE_BYTES, 0).rstrip(b"\0 "))
+                time.sleep(_POLL_S)
+            leave_note(descriptor, b"")
+        yield descriptor
     finally:
         os.close(descriptor)
+
+
+def leave_note(descriptor: int, text: bytes) -> None:
+    """Tell those who wait for a lock that we hold something, in at most 64 bytes."""
+    with contextlib.suppress(OSError):
+        # One write of one length: who reads meanwhile sees the old or the new.
+        os.pwrite(descriptor, text[:_NOTE_BYTES].ljust(_NOTE_BYTES), 0)
 
 
 def hold_shared(path: str) -> int:
@@ -55,14 +87,19 @@ def is_held(path: str) -> bool:
     """
     descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
     try:
-        _lock(descriptor, fcntl.F_WRLCK, wait=False)
-    except OSError as error:
-        if error.errno in (errno.EAGAIN, errno.EACCES):
-            return True
-        raise
+        return not _try_lock(descriptor, fcntl.F_WRLCK)
     finally:
         os.close(descriptor)
-    return False
+
+
+def _try_lock(descriptor: int, kind: int) -> bool:
+    try:
+        _lock(descriptor, kind, wait=False)
+    except OSError as error:
+        if error.errno in (errno.EAGAIN, errno.EACCES):
+            return False
+        raise
+    return True
 
 
 def _lock(descriptor: int, kind: int, *, wait: bool) -> None:

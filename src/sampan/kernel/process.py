@@ -23,11 +23,13 @@ def run_program(
     environment: Mapping[str, str] | None = None,
     stdin: bytes = b"",
     check: bool = True,
+    timeout_s: float | None = None,
 ) -> subprocess.CompletedProcess[bytes]:
     """Run a program to its end with captured output.
 
     Raises:
-        ProgramError: it cannot be started, or (with ``check``) exits with an error.
+        ProgramError: it cannot be started, does not end in time and is killed, or (with ``check``)
+            exits with an error.
     """
     try:
         done = subprocess.run(
@@ -35,7 +37,13 @@ def run_program(
             env=None if environment is None else dict(environment),
             input=stdin or b"",
             capture_output=True,
+            timeout=timeout_s,
         )
+    except subprocess.TimeoutExpired as error:
+        raise ProgramError(
+            f"{arguments[0]} does not end",
+            evidence=f"killed after {error.timeout:.0f} s: {shlex.join(arguments)}",
+        ) from None
     except OSError as error:
         raise ProgramError(
             f"cannot start {arguments[0]}", evidence=f"{error.strerror}: {shlex.join(arguments)}"

@@ -14,16 +14,19 @@ import struct
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 from sampan.errors import SampanError
+from sampan.kernel.libc import die_with_parent
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
+Word = TypeVar("Word")
 
 _PATIENCE_S = 5.0
-"""How long a worker may take to clean up after SIGTERM."""
+"""How long all workers together may take to clean up after SIGTERM."""
 
 _START = "import sys; sys.path[:0] = {path!r}; from sampan.kernel.workers import serve; serve()"
 
@@ -46,18 +49,18 @@ class _Worker(NamedTuple):
 
 
 def run_tasks(
-    function: Callable[[Task, Callable[[int], None]], Result],
+    function: Callable[[Task, Callable[[Word], None]], Result],
     tasks: Sequence[Task],
     *,
     processes: int,
-    progress: Callable[[int, int], None],
+    progress: Callable[[int, Word], None],
     finished: Callable[[int], None] = lambda _: None,
 ) -> list[Result]:
     """Run ``function(task, report)`` for every task, up to ``processes`` at a time.
 
     Args:
         function: of a module, so that a worker can import it. Tasks, results and exceptions are
-            pickled. What it says through ``report`` arrives at ``progress(position, number)``.
+            pickled. What it says through ``report`` arrives at ``progress(position, word)``.
         tasks: started in this order; the results come in this order.
         processes: at least 1.
         progress: called in this process.
@@ -102,6 +105,9 @@ def serve() -> None:
     # half-written files are removed.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    # Who waits for the network says nothing for a while, and would not notice that nobody listens.
+    with contextlib.suppress(OSError):
+        die_with_parent(signal.SIGTERM)
     requests, answers = os.dup(0), os.dup(1)
     os.dup2(2, 1)
     speaking = threading.Lock()
@@ -115,7 +121,7 @@ def serve() -> None:
         while True:
             position, task = _receive(requests)
             try:
-                result = function(task, lambda number, at=position: answer(at, "progress", number))
+                result = function(task, lambda word, at=position: answer(at, "progress", word))
             except Exception as error:  # whatever it is, the parent must hear it
                 answer(position, "failure", error)
             else:
@@ -173,9 +179,11 @@ def _read(descriptor: int, length: int) -> bytes:
 def _end(workers: Sequence[_Worker]) -> None:
     for worker in workers:
         worker.process.terminate()
+    # One deadline for all, not one each.
+    deadline = time.monotonic() + _PATIENCE_S
     for worker in workers:
         try:
-            worker.process.wait(_PATIENCE_S)
+            worker.process.wait(max(0.0, deadline - time.monotonic()))
         except subprocess.TimeoutExpired:
             worker.process.kill()
         # Closes both pipes.

@@ -28,7 +28,11 @@ CONFIG_TYPES = frozenset({
     "application/vnd.oci.image.config.v1+json",
     "application/vnd.docker.container.image.v1+json",
 })  # fmt: skip
+MAXIMUM_LAYERS = 1000
+"""Layers of an image at the most; docker and the kernel's overlayfs end at 128 and 500."""
+
 _DEEPEST_INDEX = 4
+_MOST_URLS = 8
 _LAYER_PREFIXES = (
     "application/vnd.oci.image.layer.v1.tar",
     "application/vnd.oci.image.layer.nondistributable.v1.tar",
@@ -39,13 +43,18 @@ _LAYER_ENDINGS = ("", "+gzip", "+zstd", ".gzip", ".zstd")
 
 
 class Descriptor(NamedTuple):
-    """A reference to a blob: media type, digest, size, and what an index says of its platform."""
+    """A reference to a blob: media type, digest, size, and what an index says of its platform.
+
+    Attributes:
+        urls: where else a blob is, that of a foreign layer above all (image-spec, descriptor.md).
+    """
 
     media_type: str
     digest: str
     size: int
     platform: Platform | None
     annotations: Mapping[str, str]
+    urls: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -103,7 +112,16 @@ def parse_index(document: Mapping[str, Any], where: str) -> list[Descriptor]:
     """
     if "layers" in document or "config" in document:
         raise _damaged(f"{where} is index and manifest at once", "it has manifests and layers")
-    return [_descriptor(entry, where) for entry in _list(document, "manifests", where)]
+    return parse_descriptors(document, "manifests", where)
+
+
+def parse_descriptors(document: Mapping[str, Any], member: str, where: str) -> list[Descriptor]:
+    """The descriptors in a list of a document.
+
+    Raises:
+        SourceError: there is no such list, or one is malformed.
+    """
+    return [parse_descriptor(entry, where) for entry in _list(document, member, where)]
 
 
 def parse_manifest(document: Mapping[str, Any], where: str) -> Manifest:
@@ -120,8 +138,14 @@ def parse_manifest(document: Mapping[str, Any], where: str) -> Manifest:
         )
     if "manifests" in document:
         raise _damaged(f"{where} is manifest and index at once", "it has layers and manifests")
-    config = _descriptor(document.get("config"), where)
-    layers = tuple(_descriptor(entry, where) for entry in _list(document, "layers", where))
+    config = parse_descriptor(document.get("config"), where)
+    layers = tuple(parse_descriptor(entry, where) for entry in _list(document, "layers", where))
+    if len(layers) > MAXIMUM_LAYERS:
+        raise SourceError(
+            f"{where} has too many layers",
+            evidence=f"{len(layers):,}; more than {MAXIMUM_LAYERS:,} are not read",
+            remedy="squash the image: docker build --squash, or a multi-stage build",
+        )
     strange = [layer.media_type for layer in layers if not is_layer_type(layer.media_type)]
     if config.media_type not in CONFIG_TYPES or strange:
         raise SourceError(
@@ -264,7 +288,12 @@ def check_digest(digest: object, where: str) -> str:
     return digest
 
 
-def _descriptor(entry: object, where: str) -> Descriptor:
+def parse_descriptor(entry: object, where: str) -> Descriptor:
+    """A descriptor, whatever it describes.
+
+    Raises:
+        SourceError: it is malformed.
+    """
     if not isinstance(entry, dict):
         raise _damaged(f"{where} has a malformed descriptor", repr(entry)[:100])
     size = entry.get("size")
@@ -272,6 +301,7 @@ def _descriptor(entry: object, where: str) -> Descriptor:
         raise _damaged(f"{where} has a descriptor without a size", repr(size)[:100])
     platform = entry.get("platform")
     notes = entry.get("annotations")
+    urls = entry.get("urls")
     return Descriptor(
         str(entry.get("mediaType") or ""),
         check_digest(entry.get("digest"), where),
@@ -284,6 +314,7 @@ def _descriptor(entry: object, where: str) -> Descriptor:
         if isinstance(platform, dict)
         else None,
         {str(k): str(v) for k, v in notes.items()} if isinstance(notes, dict) else {},
+        tuple(str(url) for url in urls[:_MOST_URLS]) if isinstance(urls, list) else (),
     )
 
 

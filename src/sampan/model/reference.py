@@ -1,12 +1,14 @@
 """Names of images in Docker's grammar: ``[registry/]repository[:tag][@digest]``, normalised.
 
 The grammar is distribution/reference's, the defaults are docker's: ``docker.io``, ``library/`` and
-``latest``. Written without ``re``: a name is parsed at every container start.
+``latest``. Other programs' spellings of the same names come in by ``spellings``. Written without
+``re``: a name is parsed at every container start.
 """
 
 from typing import NamedTuple
 
 from sampan.errors import SampanError
+from sampan.model.spellings import ARTIFACT_PREFIX, SpellingError, read_spelling
 
 DEFAULT_REGISTRY = "docker.io"
 DEFAULT_TAG = "latest"
@@ -33,16 +35,18 @@ class Reference(NamedTuple):
         repository: path in the registry, e.g. ``library/debian``.
         tag: empty only when a digest is there instead.
         digest: ``sha256:<hex>`` of the manifest; empty when not given.
+        is_artifact: written ``oras://``: a single file, not a container image.
     """
 
     registry: str
     repository: str
     tag: str
     digest: str = ""
+    is_artifact: bool = False
 
     def __str__(self) -> str:
-        """The full form, e.g. ``docker.io/library/debian:latest``."""
-        return self.name + self._suffix()
+        """The full form, e.g. ``docker.io/library/debian:latest``; reads back as the same."""
+        return self._prefix() + self.name + self._suffix()
 
     @property
     def name(self) -> str:
@@ -64,7 +68,10 @@ class Reference(NamedTuple):
     @property
     def familiar(self) -> str:
         """The short form with tag and digest, e.g. ``debian:latest``."""
-        return self.familiar_name + self._suffix()
+        return self._prefix() + self.familiar_name + self._suffix()
+
+    def _prefix(self) -> str:
+        return ARTIFACT_PREFIX if self.is_artifact else ""
 
     def _suffix(self) -> str:
         return (f":{self.tag}" if self.tag else "") + (f"@{self.digest}" if self.digest else "")
@@ -73,11 +80,19 @@ class Reference(NamedTuple):
 def parse_reference(text: str) -> Reference:
     """Read an image name as docker does and fill in docker's defaults.
 
+    Args:
+        text: in docker's grammar, or as Apptainer, skopeo and Enroot write it (``docker://…``,
+            ``oras://…``, ``nvcr.io#nvidia/…``).
+
     Raises:
         ImageNameError: the text does not follow the grammar; the evidence says where.
     """
-    rest, _, digest = text.partition("@")
-    if "@" in text:
+    try:
+        name, is_artifact = read_spelling(text)
+    except SpellingError as error:
+        raise _refusal(text, error.evidence, remedy=error.remedy) from None
+    rest, _, digest = name.partition("@")
+    if "@" in name:
         _check_digest(text, digest)
     # A colon after the last slash begins the tag; one before it belongs to a port.
     slash = rest.rfind("/")
@@ -91,7 +106,8 @@ def parse_reference(text: str) -> Reference:
     _check_repository(text, repository)
     if len(registry) + 1 + len(repository) > MAXIMUM_NAME:
         raise _refusal(text, f"the name is longer than {MAXIMUM_NAME} characters")
-    return Reference(registry, repository, tag or ("" if digest else DEFAULT_TAG), digest)
+    tag = tag or ("" if digest else DEFAULT_TAG)
+    return Reference(registry, repository, tag, digest, is_artifact)
 
 
 def is_hex(text: str) -> bool:
@@ -139,7 +155,9 @@ def _check_repository(text: str, repository: str) -> None:
             raise _refusal(text, "a part of the name is empty")
         if part != part.lower():
             raise _refusal(
-                text, f"{part!r} has capital letters, names are lower case", near=text.lower()
+                text,
+                f"{part!r} has capital letters, names are lower case",
+                remedy=f"did you mean {text.lower()}",
             )
         if strange := sorted(set(part) - _LOWER - set("._-")):
             raise _refusal(text, f"{strange[0]!r} cannot stand in a name")
@@ -183,9 +201,9 @@ def _check_digest(text: str, digest: str) -> None:
         raise _refusal(text, f"{algorithm} has {length} hexadecimal digits in lower case")
 
 
-def _refusal(text: str, evidence: str, near: str = "") -> ImageNameError:
+def _refusal(text: str, evidence: str, remedy: str = "") -> ImageNameError:
     return ImageNameError(
         f"{text!r} is not an image name",
         evidence=evidence,
-        remedy=f"did you mean {near}" if near else "write NAME[:TAG], e.g. my/image:1.0",
+        remedy=remedy or "write NAME[:TAG], e.g. my/image:1.0",
     )

@@ -1,6 +1,6 @@
 """What every source of images gives, on disk or in a registry: a configuration, layers as streams."""
 
-from typing import BinaryIO, NamedTuple, Protocol
+from typing import BinaryIO, NamedTuple, Protocol, runtime_checkable
 
 from sampan.errors import SampanError
 from sampan.model.image import Platform
@@ -44,6 +44,23 @@ class SourceLayer(Protocol):
 
     def open(self) -> BinaryIO:
         """The layer's bytes.
+
+        Raises:
+            SourceError: they cannot be read, now or while reading.
+        """
+
+
+@runtime_checkable
+class ResumableLayer(SourceLayer, Protocol):
+    """A layer that can be read from any place on, over a network."""
+
+    def open_part(self, first: int, end: int, *, memory: int) -> BinaryIO:
+        """The bytes from ``first`` to ``end`` of what ``open`` gives.
+
+        Args:
+            first: where to begin.
+            end: where to stop.
+            memory: bytes that may be read ahead.
 
         Raises:
             SourceError: they cannot be read, now or while reading.

@@ -6,10 +6,11 @@
 
 import base64
 import binascii
+import contextlib
 import json
 import os
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -39,12 +40,14 @@ class AuthFile(NamedTuple):
         auths: key as written -> entry.
         helpers: registry -> name of a helper, ``docker-credential-NAME``.
         default_helper: for all registries; empty when there is none.
+        in_key_ring: key as written -> user name, of what lies in the user's key ring (ours alone).
     """
 
     path: str
     auths: Mapping[str, Any]
     helpers: Mapping[str, str]
     default_helper: str
+    in_key_ring: Mapping[str, str]
 
     def helper_for(self, registry: str) -> str:
         """The helper in charge of a registry; empty when there is none."""
@@ -53,16 +56,21 @@ class AuthFile(NamedTuple):
                 return name
         return self.default_helper
 
-    def find(self, registry: str, repository: str) -> Credential | None:
+    def find(
+        self, registry: str, repository: str, ask_key_ring: Callable[[str, str], Credential | None]
+    ) -> Credential | None:
         """The entry with the longest fitting key: an organisation's goes before its registry's.
 
         Raises:
-            CredentialError: the entry is damaged.
+            CredentialError: the entry is damaged, or the key ring cannot be asked.
         """
         path = f"{registry}/{repository}" if repository else registry
         while path:
             for key, entry in self.auths.items():
                 if key_name(key) == path and (found := self._read(key, entry)) is not None:
+                    return found
+            for key, username in self.in_key_ring.items():
+                if key_name(key) == path and (found := ask_key_ring(key, username)) is not None:
                     return found
             path = path.rpartition("/")[0]
         return None
@@ -105,12 +113,15 @@ def helper_key(registry: str) -> str:
     return DOCKER_HUB_KEY if registry == DEFAULT_REGISTRY else registry
 
 
+def configuration_home(environment: Mapping[str, str]) -> Path:
+    """``$XDG_CONFIG_HOME``, by default ``~/.config``."""
+    base = environment.get("XDG_CONFIG_HOME", "")
+    return Path(base if base.startswith("/") else f"{_home(environment)}/.config")
+
+
 def our_file(environment: Mapping[str, str]) -> Path:
     """Sampan's own file."""
-    base = environment.get("XDG_CONFIG_HOME", "")
-    if not base.startswith("/"):
-        base = f"{_home(environment)}/.config"
-    return Path(base, "sampan", "auth.json")
+    return configuration_home(environment) / "sampan" / "auth.json"
 
 
 def docker_file(environment: Mapping[str, str]) -> Path:
@@ -119,30 +130,55 @@ def docker_file(environment: Mapping[str, str]) -> Path:
     return Path(directory, "config.json")
 
 
-def load_files(environment: Mapping[str, str]) -> Iterator[AuthFile]:
-    """Ours, then containers', then docker's, as far as they are there.
+def load_files(
+    environment: Mapping[str, str], problems: list[str] | None = None
+) -> Iterator[AuthFile]:
+    """Ours, then containers', docker's, Apptainer's and Singularity's, as far as they are there.
+
+    What DOCKER_AUTH_CONFIG holds goes before them all.
+
+    Args:
+        environment: variables, and where the homes are.
+        problems: gets what is wrong with other programs' files, which are then passed over: a public
+            image needs none of them. None = an error.
 
     Raises:
-        CredentialError: one cannot be read, or ours is open to others.
+        CredentialError: ours cannot be read or is open to others; without ``problems`` any.
     """
     ours = our_file(environment)
+    if text := environment.get("DOCKER_AUTH_CONFIG"):
+        with _passing_over(problems):
+            yield _parse(text.encode(), "$DOCKER_AUTH_CONFIG")
     _check_private(ours)
+    for place in (ours, *_places(environment)):
+        with _passing_over(None if place == ours else problems):
+            content = read_bounded(place)
+            if content is not None:
+                yield _parse(content, str(place))
+
+
+def _places(environment: Mapping[str, str]) -> Iterator[Path]:
     home = _home(environment)
-    places = [ours]
     if said := environment.get("REGISTRY_AUTH_FILE"):
-        places.append(Path(said))
+        yield Path(said)
     else:
         if runtime := environment.get("XDG_RUNTIME_DIR"):
-            places.append(Path(runtime, "containers", "auth.json"))
-        base = environment.get("XDG_CONFIG_HOME") or f"{home}/.config"
-        places.append(Path(base, "containers", "auth.json"))
-    if text := environment.get("DOCKER_AUTH_CONFIG"):
-        yield _parse(text.encode(), "$DOCKER_AUTH_CONFIG")
-    places.append(docker_file(environment))
-    for place in places:
-        content = _read_bytes(place)
-        if content is not None:
-            yield _parse(content, str(place))
+            yield Path(runtime, "containers", "auth.json")
+        yield configuration_home(environment) / "containers" / "auth.json"
+    yield docker_file(environment)
+    apptainers = environment.get("APPTAINER_CONFIGDIR") or f"{home}/.apptainer"
+    yield Path(apptainers, "docker-config.json")
+    yield Path(home, ".singularity", "docker-config.json")
+
+
+@contextlib.contextmanager
+def _passing_over(problems: list[str] | None) -> Iterator[None]:
+    try:
+        yield
+    except CredentialError as error:
+        if problems is None:
+            raise
+        problems.append(error.cause)
 
 
 def load_ours(environment: Mapping[str, str]) -> dict[str, Any]:
@@ -153,7 +189,7 @@ def load_ours(environment: Mapping[str, str]) -> dict[str, Any]:
     """
     path = our_file(environment)
     _check_private(path)
-    content = _read_bytes(path)
+    content = read_bounded(path)
     return {} if content is None else _document(content, str(path))
 
 
@@ -183,13 +219,20 @@ def auth_entry(username: str, secret: Secret) -> dict[str, str]:
 
 def _parse(content: bytes, path: str) -> AuthFile:
     document = _document(content, path)
-    auths, helpers = document.get("auths"), document.get("credHelpers")
+    auths = document.get("auths")
     return AuthFile(
         path,
         auths if isinstance(auths, dict) else {},
-        {str(k): str(v) for k, v in helpers.items()} if isinstance(helpers, dict) else {},
+        texts_of(document, "credHelpers"),
         str(document.get("credsStore") or ""),
+        texts_of(document, "keyRing"),
     )
+
+
+def texts_of(document: Mapping[str, Any], name: str) -> dict[str, str]:
+    """A member that maps texts to texts; empty when it is something else."""
+    value = document.get(name)
+    return {str(k): str(v) for k, v in value.items()} if isinstance(value, dict) else {}
 
 
 def _document(content: bytes, path: str) -> dict[str, Any]:
@@ -205,7 +248,12 @@ def _document(content: bytes, path: str) -> dict[str, Any]:
     return document
 
 
-def _read_bytes(path: Path) -> bytes | None:
+def read_bounded(path: Path) -> bytes | None:
+    """The beginning of a file, more than enough of it; None when it is not there.
+
+    Raises:
+        CredentialError: it cannot be read.
+    """
     try:
         with open(path, "rb") as stream:
             return stream.read(_MAXIMUM_FILE)

@@ -5,31 +5,39 @@ beginning again and throws it away. What was given out is never given out twice,
 hashes and unpacks notices nothing.
 """
 
+import contextlib
 import io
 import time
 from typing import BinaryIO, NamedTuple, cast
 
-import urllib3
-
-from sampan.registry.client import Origin, RegistryClient, shared_client
+from sampan.registry.blob_source import BlobBody, BlobSource, NoRangesError
+from sampan.registry.client import Origin, shared_client
 from sampan.registry.failures import (
     CertificateError,
     RegistryError,
     UnreachableError,
-    clean_text,
     explain_breakage,
     plain_url,
 )
-from sampan.registry.transport import BREAKAGES, Answer
+from sampan.registry.transport import BREAKAGES
 
 PROGRESS_BYTES = 1 << 20
 """Progress that makes a break the first one again."""
 
-_PIECE_BYTES = 256 << 10
+PIECE_BYTES = 256 << 10
+
+LONGEST_READ_S = 0.25
+"""After so long a read gives what there is: who counts or keeps the bytes wants them soon."""
+
+DEFAULT_MEMORY = 48 << 20
 
 
 class RemoteLayer(NamedTuple):
-    """A layer in a registry; see model.source.SourceLayer."""
+    """A layer in a registry; see model.source.SourceLayer and ResumableLayer.
+
+    Attributes:
+        urls: of a foreign layer: where it is when the registry does not have it.
+    """
 
     label: str
     digest: str
@@ -37,6 +45,7 @@ class RemoteLayer(NamedTuple):
     size: int
     origin: Origin
     repository: str
+    urls: tuple[str, ...] = ()
 
     @property
     def is_portable(self) -> bool:
@@ -45,45 +54,80 @@ class RemoteLayer(NamedTuple):
 
     def open(self) -> BinaryIO:
         """See SourceLayer; the registry is asked at the first read."""
+        return self.open_part(0, self.size, memory=DEFAULT_MEMORY)
+
+    def open_part(self, first: int, end: int, *, memory: int) -> BinaryIO:
+        """See ResumableLayer; the registry is asked at the first read."""
+        from sampan.registry.adaptive import open_blob_part
+
         client = shared_client(self.origin)
-        return cast("BinaryIO", BlobReader(client, self.repository, self.digest, self.size))
+        source = BlobSource(client, self.repository, self.digest, self.size, self.urls)
+        return cast("BinaryIO", open_blob_part(source, first, end, memory=memory))
 
 
 class BlobReader(io.RawIOBase):
-    """The bytes of one blob, exactly as many as its descriptor says."""
+    """The bytes of one blob from ``first`` to ``end``, exactly as many as there are between.
 
-    def __init__(self, client: RegistryClient, repository: str, digest: str, size: int) -> None:
+    Attributes:
+        is_whole: whether the server gave everything where a part was asked for.
+        waited_s: seconds spent waiting for the network.
+    """
+
+    def __init__(
+        self,
+        source: BlobSource,
+        first: int = 0,
+        end: int | None = None,
+        *,
+        insists: bool = False,
+    ) -> None:
+        """Connect at the first read.
+
+        Args:
+            source: of the blob.
+            first: where to begin.
+            end: where to stop; None = at the blob's end.
+            insists: raise NoRangesError rather than read a beginning that nobody wants.
+        """
         super().__init__()
-        self._client = client
-        self._repository = repository
-        self._digest = digest
-        self._size = size
-        self._done = 0
-        self._body: urllib3.BaseHTTPResponse | None = None
+        self._source = source
+        self._client = source.client
+        self._first = first
+        self._end = source.size if end is None else end
+        self._insists = insists
+        self._done = first
+        self._body: BlobBody | None = None
         self._url = ""
         self._failures = 0
-        self._failed_at = 0
-        self._waited_s = 0.0
-        self._waited_from = 0
+        self._failed_at = first
+        self._stalled_s = 0.0
+        self._stalled_from = first
+        self.is_whole = False
+        self.waited_s = 0.0
 
     def readable(self) -> bool:
         """Always."""
         return True
 
+    def take_all(self) -> None:
+        """Go on to the end of the blob: for a server that gives it anyway."""
+        self._end = self._source.size
+
     def read(self, size: int = -1, /) -> bytes:
-        """The next bytes, fewer than ``size`` only at the end.
+        """The next bytes; fewer than ``size`` at the end, and where the network is slow.
 
         Raises:
             RegistryError: the registry does not give them, or gives more than it said.
         """
-        left = self._size - self._done
+        left = self._end - self._done
         wanted = left if size < 0 else min(size, left)
         if left == 0:
             self._finish()
             return b""
         parts: list[bytes] = []
-        while wanted > 0:
-            piece = self._next(min(wanted, _PIECE_BYTES))
+        deadline = time.monotonic() + LONGEST_READ_S
+        while wanted > 0 and not (parts and time.monotonic() > deadline):
+            piece = self.read_piece(min(wanted, PIECE_BYTES))
             parts.append(piece)
             wanted -= len(piece)
         return parts[0] if len(parts) == 1 else b"".join(parts)
@@ -99,13 +143,21 @@ class BlobReader(io.RawIOBase):
         self._drop()
         super().close()
 
-    def _next(self, most: int) -> bytes:
+    def read_piece(self, most: int) -> bytes:
+        """What has come, at most ``most`` bytes and at least one; ``b""`` at the end.
+
+        Raises:
+            RegistryError: as of ``read``.
+        """
+        if self._done == self._end:
+            self._finish()
+            return b""
         # Another thread may close us while we read: then nothing is opened anew.
         while not self.closed:
+            start = time.monotonic()
             try:
                 body = self._body or self._connect()
-                start = time.monotonic()
-                piece = body.read1(most, decode_content=False)
+                piece = body.stream.read1(min(most, self._end - self._done), decode_content=False)
                 self._check_pace(time.monotonic() - start, len(piece))
                 if piece:
                     self._done += len(piece)
@@ -115,41 +167,40 @@ class BlobReader(io.RawIOBase):
                 failure = explain_breakage(error, self._url or f"//{self._client.registry}")
             except UnreachableError as error:
                 failure = error
+            finally:
+                self.waited_s += time.monotonic() - start
             self._after(failure)
         raise ValueError("the layer was closed while it was read")
 
-    def _connect(self) -> urllib3.BaseHTTPResponse:
-        answer = self._client.open_blob(self._repository, self._digest, self._done)
-        assert answer.stream is not None
-        self._url = answer.url
-        self._body = answer.stream
-        self._waited_s, self._waited_from = 0.0, self._done
-        begin = _first_byte(answer, self._done)
-        if begin not in (0, self._done):
-            raise self._wrong(f"asked for the bytes from {self._done}, got those from {begin}")
-        length = answer.headers.get("content-length", "")
-        if length.isascii() and length.isdigit() and int(length) != self._size - begin:
-            raise self._wrong(
-                f"{int(length):,} bytes from {begin:,} on; the manifest says {self._size:,} in all"
+    def _connect(self) -> BlobBody:
+        end = None if self._end == self._source.size else self._end
+        body = self._source.open(self._done, end)
+        self._body, self._url = body, body.url
+        self._stalled_s, self._stalled_from = 0.0, self._done
+        self.is_whole = body.begin == 0 and body.end == self._source.size and end is not None
+        if self._insists and body.begin != self._done:
+            raise NoRangesError(
+                f"{self._client.registry} gives whole layers only", evidence=plain_url(self._url)
             )
-        skipped = begin
+        skipped = body.begin
         while skipped < self._done:
-            piece = self._body.read1(min(_PIECE_BYTES, self._done - skipped), decode_content=False)
+            most = min(PIECE_BYTES, self._done - skipped)
+            piece = body.stream.read1(most, decode_content=False)
             if not piece:
                 raise self._too_short()
             skipped += len(piece)
-        return self._body
+        return body
 
     def _check_pace(self, waited_s: float, received: int) -> None:
         """Break off what drips; only the time in which we waited counts."""
         settings = self._client.settings
-        self._waited_s += waited_s
-        if self._waited_s < settings.read_timeout_s:
+        self._stalled_s += waited_s
+        if self._stalled_s < settings.read_timeout_s:
             return
-        got = self._done + received - self._waited_from
-        if got < self._waited_s * settings.stall_bytes_per_s:
-            raise TimeoutError(f"{got} bytes in {self._waited_s:.0f} s")
-        self._waited_s, self._waited_from = 0.0, self._done + received
+        got = self._done + received - self._stalled_from
+        if got < self._stalled_s * settings.stall_bytes_per_s:
+            raise TimeoutError(f"{got} bytes in {self._stalled_s:.0f} s")
+        self._stalled_s, self._stalled_from = 0.0, self._done + received
 
     def _after(self, failure: RegistryError) -> None:
         """Wait before the next try, or give up."""
@@ -164,8 +215,9 @@ class BlobReader(io.RawIOBase):
         ):
             raise type(failure)(
                 failure.cause,
-                evidence=f"{failure.evidence}; layer {self._digest[:19]}, after {self._done:,} of "
-                f"{self._size:,} bytes, {self._failures} times without progress",
+                evidence=f"{failure.evidence}; layer {self._source.digest[:19]}, after "
+                f"{self._done:,} of {self._source.size:,} bytes, {self._failures} times without "
+                "progress",
                 remedy=failure.remedy,
             ) from failure
         time.sleep(self._client.pause(self._failures))
@@ -175,19 +227,28 @@ class BlobReader(io.RawIOBase):
         body, self._body = self._body, None
         if body is None:
             return
+        if body.end != self._end:
+            # A part of a whole: what follows was not asked for.
+            body.stream.close()
+            return
         try:
-            more = body.read1(1, decode_content=False)
+            more = body.stream.read1(1, decode_content=False)
         except BREAKAGES:
             more = b""
         if more:
-            body.close()
-            raise self._wrong(f"more than the {self._size:,} bytes that the manifest says")
-        body.release_conn()
+            body.stream.close()
+            raise self._source.refuse(
+                f"more than the {self._source.size:,} bytes that the manifest says"
+            )
+        body.stream.release_conn()
 
     def _drop(self) -> None:
         body, self._body = self._body, None
         if body is not None:
-            body.close()
+            # Another thread may be reading: its read ends now, and close need not wait for it.
+            with contextlib.suppress(ValueError, RuntimeError, OSError):
+                body.stream.shutdown()
+            body.stream.close()
 
     def _too_short(self) -> UnreachableError:
         return UnreachableError(
@@ -195,25 +256,3 @@ class BlobReader(io.RawIOBase):
             evidence=plain_url(self._url),
             remedy="pull again: layers that are complete are not fetched again",
         )
-
-    def _wrong(self, evidence: str) -> RegistryError:
-        return RegistryError(
-            f"{self._client.registry} gives a layer of another size than its manifest says",
-            evidence=f"layer {self._digest[:19]}: {evidence}",
-            remedy="pull again; if it stays, the registry is damaged: push the image again",
-        )
-
-
-def _first_byte(answer: Answer, asked: int) -> int:
-    """Where the body begins: 206 says it in Content-Range (RFC 9110, 14.4); 200 at 0."""
-    if answer.status != 206:
-        return 0
-    text = answer.headers.get("content-range", "").strip()
-    first = text.removeprefix("bytes").strip().partition("-")[0]
-    if not first:
-        return asked
-    if not (first.isascii() and first.isdigit()):
-        raise RegistryError(
-            "a range of a layer cannot be read", evidence=f"Content-Range {clean_text(text)!r}"
-        )
-    return int(first)

@@ -4,55 +4,59 @@ What an answer means to a user is ``failures``'; which bytes are right is decide
 document is hashed as it came and compared before it is parsed.
 """
 
+import contextlib
 import hashlib
 import os
-import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 from typing import NamedTuple
 from urllib.parse import urljoin, urlsplit
 
 from sampan.model.manifest import (
-    INDEX_TYPES,
-    MANIFEST_TYPES,
     MAXIMUM_DOCUMENT,
     Descriptor,
     check_digest,
     parse_object,
 )
 from sampan.model.reference import Reference
-from sampan.registry.challenges import Challenge, parse_challenges
+from sampan.registry.endpoints import Endpoint
 from sampan.registry.failures import (
     NotFoundError,
     Refusal,
     RegistryError,
-    UnreachableError,
     clean_text,
     explain_refusal,
-    plain_url,
 )
+from sampan.registry.media_types import ACCEPTED, media_type_of
 from sampan.registry.secret import Credential
-from sampan.registry.settings import DEFAULT_SETTINGS, Settings, may_speak_plainly, registry_host
-from sampan.registry.tokens import Authorizer
+from sampan.registry.server import Server, challenges_of
+from sampan.registry.settings import DEFAULT_SETTINGS, Settings, registry_host
 from sampan.registry.transport import Answer, Transport
 
 MAXIMUM_MANIFEST = 4 << 20
 _MAXIMUM_TAGS_BODY = 8 << 20
 _TAG_PAGES = 20
 _SHOWN_TAGS = 8
-_SCHEMA_1 = (
-    "application/vnd.docker.distribution.manifest.v1+json",
-    "application/vnd.docker.distribution.manifest.v1+prettyjws",
-)
-_ACCEPT = ", ".join(sorted(MANIFEST_TYPES) + sorted(INDEX_TYPES))
 
 
 class Origin(NamedTuple):
-    """A registry and who we are there; may be pickled and is equal to its like."""
+    """A registry and who we are there; may be pickled and is equal to its like.
+
+    ``origins.find_origin`` makes one from what this machine's files say.
+
+    Attributes:
+        registry: as in references.
+        credential: for the registry; ``place`` may bring its own.
+        settings: patience, trust.
+        place: where the registry really is; None = at its own name.
+        mirrors: asked before it, in this order.
+    """
 
     registry: str
     credential: Credential | None = None
     settings: Settings = DEFAULT_SETTINGS
+    place: Endpoint | None = None
+    mirrors: tuple[Endpoint, ...] = ()
 
 
 class Document(NamedTuple):
@@ -74,18 +78,49 @@ class RegistryClient:
     def __init__(self, origin: Origin, environment: Mapping[str, str]) -> None:
         self.registry = origin.registry
         self.settings = origin.settings
-        self._environment = environment
-        self._transport = Transport(origin.settings, environment)
-        self._authorizer = Authorizer(
-            origin.registry, origin.credential, self._transport, origin.settings
+        place = origin.place or Endpoint(registry_host(origin.registry))
+        place = place._replace(credential=place.credential or origin.credential)
+        self._transport = Transport(
+            origin.settings, environment, {one.host: one for one in (*origin.mirrors, place)}
         )
-        self._base = ""
-        self._lock = threading.Lock()
+        is_moved = place.host != registry_host(origin.registry)
+        # Tokens and credentials are those of the host that is really asked.
+        name = place.host if is_moved else origin.registry
+        self._server = Server(place, name, self._transport, origin.settings)
+        self._authorizer = self._server.authorizer
+        self._mirrors = [
+            Server(mirror, mirror.host, self._transport, origin.settings)
+            for mirror in origin.mirrors
+        ]
 
     @property
     def notes(self) -> tuple[str, ...]:
         """What the user should hear although it went well."""
-        return tuple(self._authorizer.notes)
+        passed_over = (
+            f"mirror {server.name} was passed over: {server.why_not}"
+            for server in self._mirrors
+            if server.why_not
+        )
+        return (
+            *passed_over,
+            *(note for server in self._mirrors for note in server.authorizer.notes),
+            *self._authorizer.notes,
+        )
+
+    @property
+    def rate_limit(self) -> Mapping[str, str]:
+        """The rate-limit headers last seen from the registry itself; empty without any."""
+        return self._transport.patience.last_limits(self._server.endpoint.host)
+
+    @property
+    def server(self) -> Server:
+        """The registry itself, past its mirrors: for what is to change it."""
+        return self._server
+
+    @property
+    def transport(self) -> Transport:
+        """The connections."""
+        return self._transport
 
     def close(self) -> None:
         """Close the connections."""
@@ -105,15 +140,14 @@ class RegistryClient:
             UnauthorizedError: they are wrong.
             RegistryError: it cannot be asked, or speaks another protocol.
         """
-        url = f"{self._find_base()}/v2/"
-        answer = self._transport.request("GET", url, headers={}, limit=MAXIMUM_MANIFEST)
+        url = f"{self._server.find_base()}{self._server.endpoint.api}/"
+        send = self._server.send
+        answer = send("GET", url, {}, None, MAXIMUM_MANIFEST)
         if answer.status == 200:
             return False
         if answer.status == 401:
-            header = self._authorizer.answer(_challenges(answer), "", answer, strict=True)
-            answer = self._transport.request(
-                "GET", url, headers={"Authorization": header}, limit=MAXIMUM_MANIFEST
-            )
+            header = self._authorizer.answer(challenges_of(answer), "", answer, strict=True)
+            answer = send("GET", url, {}, header, MAXIMUM_MANIFEST)
         if answer.status == 401:
             raise self._authorizer.refuse(answer)
         if answer.status != 200:
@@ -134,7 +168,7 @@ class RegistryClient:
         name = reference.digest or reference.tag
         path = f"/v2/{reference.repository}/manifests/{name}"
         answer = self._ask(
-            path, reference.repository, headers={"Accept": _ACCEPT}, limit=MAXIMUM_MANIFEST
+            path, reference.repository, headers={"Accept": ACCEPTED}, limit=MAXIMUM_MANIFEST
         )
         if answer.status == 404:
             raise self._explain_absence(reference, answer)
@@ -147,7 +181,7 @@ class RegistryClient:
                 evidence=f"asked for {reference.digest}, got {digest}",
                 remedy="pull again; if it stays, ask the registry's operator",
             )
-        return Document(_media_type(answer, where), digest, answer.body)
+        return Document(media_type_of(answer, where), digest, answer.body)
 
     def get_document(self, repository: str, descriptor: Descriptor, *, is_blob: bool) -> bytes:
         """A small blob or a manifest by its digest; verified by the caller.
@@ -164,31 +198,64 @@ class RegistryClient:
         answer = self._ask(
             f"/v2/{repository}/{kind}/{descriptor.digest}",
             repository,
-            headers={} if is_blob else {"Accept": _ACCEPT},
+            headers={} if is_blob else {"Accept": ACCEPTED},
             limit=descriptor.size,
         )
         if answer.status != 200:
             raise self._explain(answer, repository, f"read {descriptor.digest[:19]}")
         return answer.body
 
-    def open_blob(self, repository: str, digest: str, offset: int) -> Answer:
+    def find_digest(self, reference: Reference) -> str:
+        """The digest of what a reference names now, by HEAD: no document, no count of pulls.
+
+        Returns:
+            Empty when the registry does not say it (no such tag, no header, no HEAD).
+
+        Raises:
+            RegistryError: it cannot be asked.
+        """
+        name = reference.digest or reference.tag
+        answer = self._ask(
+            f"/v2/{reference.repository}/manifests/{name}",
+            reference.repository,
+            headers={"Accept": ACCEPTED},
+            limit=MAXIMUM_MANIFEST,
+            method="HEAD",
+        )
+        return answer.headers.get("docker-content-digest", "") if answer.status == 200 else ""
+
+    def open_blob(
+        self, repository: str, digest: str, first: int = 0, end: int | None = None
+    ) -> Answer:
         """Begin to read a blob.
 
         Args:
             repository: that has it.
             digest: of the blob.
-            offset: where to begin; a server without ranges answers 200 and begins at 0.
+            first: where to begin; a server without ranges answers 200 and begins at 0.
+            end: where to stop; None = at its end.
 
         Raises:
+            NotFoundError: the registry does not have it.
             RegistryError: the registry does not give it.
         """
-        headers = {"Range": f"bytes={offset}-"} if offset else {}
         answer = self._ask(
-            f"/v2/{repository}/blobs/{digest}", repository, headers=headers, limit=None
+            f"/v2/{repository}/blobs/{digest}",
+            repository,
+            headers=_range_headers(first, end),
+            limit=None,
         )
         if answer.stream is None:
             raise self._explain(answer, repository, f"read layer {digest[:19]}")
         return answer
+
+    def open_elsewhere(self, url: str, first: int = 0, end: int | None = None) -> Answer:
+        """Begin to read what another host has, without credentials; any status is the caller's.
+
+        Raises:
+            RegistryError: there is no answer.
+        """
+        return self._transport.request("GET", url, headers=_range_headers(first, end), limit=None)
 
     def list_tags(self, repository: str) -> list[str] | None:
         """All tags (of the first pages, where there are very many); None without the repository.
@@ -196,10 +263,12 @@ class RegistryClient:
         Raises:
             RegistryError: the registry does not say.
         """
-        path = f"/v2/{repository}/tags/list?n=1000"
+        server = self._server
+        path = server.path(repository, "tags/list?n=1000")
+        scope = f"repository:{server.scope_name(repository)}:pull"
         tags: list[str] = []
         for _ in range(_TAG_PAGES):
-            answer = self._ask(path, repository, headers={}, limit=_MAXIMUM_TAGS_BODY)
+            answer = server.ask_path(path, scope, headers={}, limit=_MAXIMUM_TAGS_BODY)
             if answer.status == 404:
                 return None
             if answer.status != 200:
@@ -212,55 +281,24 @@ class RegistryClient:
         return tags
 
     def _ask(
-        self, path: str, repository: str, *, headers: Mapping[str, str], limit: int | None
+        self,
+        path: str,
+        repository: str,
+        *,
+        headers: Mapping[str, str],
+        limit: int | None,
+        method: str = "GET",
     ) -> Answer:
-        """A GET with whatever authorization it takes; other statuses than 401 are the caller's."""
-        scope = f"repository:{repository}:pull"
-        url = self._find_base() + path
-        header = self._authorizer.current(scope)
-        answer = self._send(url, headers, header, limit)
-        if answer.status != 401 or answer.is_elsewhere:
-            return answer
-        if header is not None:
-            # A token that has expired: the realm for a new one is named to those without any
-            # (NGC names another to those with an old one).
-            self._authorizer.forget(scope)
-            answer = self._send(url, headers, None, limit)
-            if answer.status != 401:
-                return answer
-        header = self._authorizer.answer(_challenges(answer), scope, answer)
-        answer = self._send(url, headers, header, limit)
-        if answer.status == 401 and not answer.is_elsewhere:
-            raise self._authorizer.refuse(answer)
-        return answer
-
-    def _send(
-        self, url: str, headers: Mapping[str, str], header: str | None, limit: int | None
-    ) -> Answer:
-        whole = {**headers, "Authorization": header} if header else headers
-        return self._transport.request("GET", url, headers=whole, limit=limit)
-
-    def _find_base(self) -> str:
-        """``https://HOST``; for this machine's own registries http where they speak it."""
-        with self._lock:
-            if not self._base:
-                host = registry_host(self.registry)
-                plain = may_speak_plainly(self.registry) and self._speaks_plainly(host)
-                self._base = f"{'http' if plain else 'https'}://{host}"
-            return self._base
-
-    def _speaks_plainly(self, host: str) -> bool:
-        # http first: a server of plain http may wait for ever for the rest of a TLS greeting.
-        try:
-            answer = self._transport.request(
-                "GET", f"http://{host}/v2/", headers={}, limit=MAXIMUM_MANIFEST, attempts=1
-            )
-        except UnreachableError as error:
-            if "refused" in error.evidence:
-                raise
-            return False
-        # Servers of https answer 400 to this.
-        return answer.status != 400
+        """Ask the mirrors that may know, then the registry; statuses but 401 are the caller's."""
+        resource = path.removeprefix(f"/v2/{repository}/")
+        for mirror in self._mirrors:
+            if mirror.serves(resource):
+                answer = mirror.try_to_ask(
+                    repository, resource, headers=headers, limit=limit, method=method
+                )
+                if answer is not None:
+                    return answer
+        return self._server.ask(repository, resource, headers=headers, limit=limit, method=method)
 
     def _explain(self, answer: Answer, repository: str, what: str) -> RegistryError:
         refusal = Refusal(answer.status, answer.headers, answer.body, "GET", answer.url)
@@ -301,6 +339,7 @@ class RegistryClient:
 
 
 _clients: dict[Origin, RegistryClient] = {}
+_keeping: list[bool] = []
 
 
 def shared_client(origin: Origin) -> RegistryClient:
@@ -309,43 +348,32 @@ def shared_client(origin: Origin) -> RegistryClient:
     return _clients.setdefault(origin, RegistryClient(origin, os.environ))
 
 
+@contextlib.contextmanager
+def kept_clients() -> Iterator[None]:
+    """Keep the shared clients of this process until the end, whoever closes them meanwhile."""
+    _keeping.append(True)
+    try:
+        yield
+    finally:
+        _keeping.pop()
+        for origin in list(_clients):
+            close_client(origin)
+
+
 def close_client(origin: Origin) -> None:
-    """Close the shared client's connections and forget its tokens."""
+    """Close the shared client's connections and forget its tokens, unless clients are kept."""
+    if _keeping:
+        return
     client = _clients.pop(origin, None)
     if client is not None:
         client.close()
 
 
-def _challenges(answer: Answer) -> list[Challenge]:
-    return parse_challenges([answer.headers.get("www-authenticate", "")])
-
-
-def _media_type(answer: Answer, where: str) -> str:
-    """The type of a manifest: header and document must not contradict each other."""
-    header = answer.headers.get("content-type", "").partition(";")[0].strip().lower()
-    document = parse_object(answer.body, f"the manifest of {where}")
-    own = document.get("mediaType")
-    if header in _SCHEMA_1 or document.get("schemaVersion") == 1:
-        raise RegistryError(
-            f"{where} is a docker schema 1 manifest",
-            evidence="which registries gave up in 2017",
-            remedy="pull and push the image once with a current docker, or choose another tag",
-        )
-    known = MANIFEST_TYPES | INDEX_TYPES
-    if own is not None and header in known and own != header:
-        raise RegistryError(
-            f"the registry contradicts itself about {where}",
-            evidence=f"Content-Type says {clean_text(header)}, the document {clean_text(str(own))}",
-        )
-    found = own if isinstance(own, str) else header
-    if found not in known:
-        raise RegistryError(
-            f"{where} is not a container image",
-            evidence=f"its media type is {clean_text(str(found)) or 'missing'}"
-            + (f" ({plain_url(answer.url)})" if not found else ""),
-            remedy="it may be a chart, a model or a web page: check registry and tag",
-        )
-    return found
+def _range_headers(first: int, end: int | None) -> dict[str, str]:
+    """RFC 9110, 14.2; nothing for the whole."""
+    if not first and end is None:
+        return {}
+    return {"Range": f"bytes={first}-{'' if end is None else end - 1}"}
 
 
 def _next_page(answer: Answer) -> str:
@@ -355,6 +383,6 @@ def _next_page(answer: Answer) -> str:
         target = target.strip()
         if 'rel="next"' in parameters.replace("rel=next", 'rel="next"') and target[:1] == "<":
             url = urlsplit(urljoin(answer.url, target[1:-1]))
-            if url.netloc == urlsplit(answer.url).netloc and url.path.startswith("/v2/"):
+            if url.netloc == urlsplit(answer.url).netloc and "/v2/" in url.path:
                 return f"{url.path}?{url.query}"
     return ""

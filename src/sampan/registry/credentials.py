@@ -1,30 +1,40 @@
 """Who we are at a registry: found where people keep it, stored by ``login``, removed by ``logout``.
 
-Order: the environment (NGC's keys), our own file, containers' files, docker's configuration; of a
-file the helper that it names before its own entries.
+Order: NGC's keys in the environment; our own file with what it says of the key ring; containers' files,
+docker's, Apptainer's and Singularity's, of each the entries for a path before the helper that it names;
+Enroot's; the ngc program's; last Apptainer's variables, which name no registry.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from functools import partial
 from typing import NamedTuple
 
 from sampan.registry.auth_files import (
     AuthFile,
     CredentialError,
-    auth_entry,
     key_name,
     load_files,
     load_ours,
-    our_file,
-    write_ours,
+    texts_of,
 )
-from sampan.registry.helpers import ask_helper, erase_from_helper, store_in_helper
+from sampan.registry.helpers import ask_helper
+from sampan.registry.key_ring import read_key_ring
+from sampan.registry.netrc_file import enroot_file, find_in_netrc
+from sampan.registry.ngc_config import ngc_config_path, read_ngc_config
 from sampan.registry.secret import Credential, Secret
-from sampan.registry.settings import NGC
+from sampan.registry.settings import NGC, TOKEN_HOSTS, registry_host
 
 NGC_USER = "$oauthtoken"
 """The literal user name with every key of NGC's; shells eat it, so nobody is asked for it."""
 
 _NGC_VARIABLES = ("NGC_API_KEY", "NGC_CLI_API_KEY")
+_UNNAMED_VARIABLES = ("APPTAINER_DOCKER", "SINGULARITY_DOCKER")
+
+
+class NoCredentialError(CredentialError):
+    """There are no credentials where some are needed."""
+
+    id = "no-credentials"
 
 
 class Found(NamedTuple):
@@ -34,32 +44,57 @@ class Found(NamedTuple):
     problems: tuple[str, ...] = ()
 
 
-def find_credential(registry: str, repository: str, environment: Mapping[str, str]) -> Found:
+def find_credential(
+    registry: str, repository: str, environment: Mapping[str, str], *, named_only: bool = False
+) -> Found:
     """The first credential that is there for a repository.
 
     Args:
         registry: as in references.
         repository: path in it; empty = whatever serves the registry as a whole.
         environment: variables, and where the files are.
+        named_only: leave out what names no registry: for hosts that the user did not name.
 
     Raises:
         CredentialError: our own file is damaged or open to others.
     """
+    problems: list[str] = []
+    for credential in find_all(registry, repository, environment, problems, named_only=named_only):
+        return Found(credential, tuple(problems))
+    return Found(None, tuple(problems))
+
+
+def find_all(
+    registry: str,
+    repository: str,
+    environment: Mapping[str, str],
+    problems: list[str],
+    *,
+    named_only: bool = False,
+) -> Iterator[Credential]:
+    """All credentials that are there, the one that counts first; ``problems`` gets what is not.
+
+    Arguments and errors are those of ``find_credential``.
+    """
     key = environment_key(registry, environment)
     if key is not None:
-        return Found(key)
-    problems: list[str] = []
+        yield key
+    for file in load_files(environment, problems):
+        found = _look_into(file, registry, repository, environment, problems)
+        if found is not None:
+            yield found
+    host = registry_host(registry)
+    names = tuple(dict.fromkeys((registry, host, TOKEN_HOSTS.get(host, registry))))
     try:
-        for file in load_files(environment):
-            credential = _look_into(file, registry, repository, problems)
-            if credential is not None:
-                return Found(credential, tuple(problems))
+        found = find_in_netrc(enroot_file(environment), names, environment)
+        if found is not None:
+            yield found
     except CredentialError as error:
-        if str(our_file(environment)) in error.cause:
-            raise
-        # A public image needs none of it.
         problems.append(error.cause)
-    return Found(None, tuple(problems))
+    if registry == NGC and (secret := read_ngc_config(environment).key):
+        yield Credential(NGC_USER, secret, str(ngc_config_path(environment)))
+    if not named_only and (found := _unnamed(registry, environment)) is not None:
+        yield found
 
 
 def environment_key(registry: str, environment: Mapping[str, str]) -> Credential | None:
@@ -77,81 +112,51 @@ def find_token_hosts(environment: Mapping[str, str]) -> tuple[tuple[str, str], .
     Raises:
         CredentialError: our own file is damaged or open to others.
     """
-    found = load_ours(environment).get("tokenHosts")
-    if not isinstance(found, dict):
-        return ()
-    return tuple((str(registry), str(host)) for registry, host in found.items())
+    return tuple(texts_of(load_ours(environment), "tokenHosts").items())
 
 
-def store_credential(
-    registry: str, credential: Credential, environment: Mapping[str, str], *, token_host: str = ""
-) -> str:
-    """Keep a credential: in the helper that is configured, else in our own file.
-
-    Returns:
-        Where it lies now, for people.
+def configured_helper(registry: str, environment: Mapping[str, str]) -> str:
+    """The docker-credential-helper in charge of a registry; empty when none is configured.
 
     Raises:
-        CredentialError: it cannot be stored.
+        CredentialError: a file cannot be read.
     """
-    document = load_ours(environment)
-    if token_host:
-        document["tokenHosts"] = {**document.get("tokenHosts", {}), registry: token_host}
-    helper = _configured_helper(registry, environment)
-    auths = {
-        key: entry for key, entry in document.get("auths", {}).items() if key_name(key) != registry
-    }
-    if helper:
-        store_in_helper(helper, registry, credential.username, credential.secret)
-        if not token_host and auths == document.get("auths", {}):
-            return f"docker-credential-{helper}"
-    else:
-        auths[registry] = auth_entry(credential.username, credential.secret)
-    path = write_ours(environment, {**document, "auths": auths})
-    return f"docker-credential-{helper}" if helper else str(path)
+    for file in load_files(environment):
+        if helper := file.helper_for(registry):
+            return helper
+    return ""
 
 
-def remove_credential(registry: str, environment: Mapping[str, str]) -> list[str]:
-    """Forget a registry's credentials where ``store_credential`` puts them.
-
-    Returns:
-        From where something was removed; empty when there was nothing.
-
-    Raises:
-        CredentialError: our file cannot be written, or the helper is missing.
-    """
-    removed = []
-    helper = _configured_helper(registry, environment)
-    if helper and ask_helper(helper, registry) is not None:
-        erase_from_helper(helper, registry)
-        removed.append(f"docker-credential-{helper}")
-    document = load_ours(environment)
-    auths = document.get("auths", {})
-    kept = {key: entry for key, entry in auths.items() if key_name(key) != registry}
-    hosts = {k: v for k, v in document.get("tokenHosts", {}).items() if k != registry}
-    if kept != auths or hosts != document.get("tokenHosts", {}):
-        document = {**document, "auths": kept, "tokenHosts": hosts}
-        removed.append(str(write_ours(environment, document)))
-    return removed
+def split_name(name: str) -> tuple[str, str]:
+    """``REGISTRY[/PATH]`` in any spelling, as registry and path."""
+    registry, _, path = key_name(name).partition("/")
+    return registry, path
 
 
 def _look_into(
-    file: AuthFile, registry: str, repository: str, problems: list[str]
+    file: AuthFile,
+    registry: str,
+    repository: str,
+    environment: Mapping[str, str],
+    problems: list[str],
 ) -> Credential | None:
     # An organisation's own entry is more particular than what a helper has for the registry.
     try:
-        entry = file.find(registry, repository)
+        entry = file.find(registry, repository, partial(read_key_ring, environment=environment))
         helper = file.helper_for(registry)
         if entry is not None or not helper:
             return entry
-        return ask_helper(helper, registry)
+        return ask_helper(helper, registry, environment)
     except CredentialError as error:
         problems.append(error.cause)
         return None
 
 
-def _configured_helper(registry: str, environment: Mapping[str, str]) -> str:
-    for file in load_files(environment):
-        if helper := file.helper_for(registry):
-            return helper
-    return ""
+def _unnamed(registry: str, environment: Mapping[str, str]) -> Credential | None:
+    """Apptainer's variables: they name no registry, but NGC's user name does."""
+    for prefix in _UNNAMED_VARIABLES:
+        user = environment.get(f"{prefix}_USERNAME", "")
+        password = environment.get(f"{prefix}_PASSWORD", "")
+        if user and password and (user != NGC_USER or registry == NGC):
+            return Credential(user, Secret(password), f"${prefix}_PASSWORD")
+    return None

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 from urllib3.exceptions import ProxyError
 
 from sampan.errors import SampanError
+from sampan.registry.tls_failures import explain_certificate, explain_handshake
 
 _LONGEST_WORDS = 300
 
@@ -114,7 +115,9 @@ def explain_refusal(
             return TermsError(
                 f"the terms of {registry}/{repository} were not accepted by your account",
                 evidence=evidence,
-                remedy=f"open {page}, log in, accept the terms, and pull again",
+                remedy=f"sampan accept-license {registry}/{repository}    (or at {page})"
+                if registry == "nvcr.io"
+                else f"open {page}, log in, accept the terms, and pull again",
             )
         case 451:
             return RegionError(
@@ -149,11 +152,7 @@ def explain_breakage(error: BaseException, url: str) -> RegistryError:
         )
     for cause in causes:
         if isinstance(cause, ssl.SSLCertVerificationError):
-            return CertificateError(
-                f"{host} has a certificate that this machine does not trust",
-                evidence=f"{cause.verify_message} ({plain_url(url)})",
-                remedy=f"put its CA into /etc/docker/certs.d/{host}/ca.crt, or: SSL_CERT_FILE=FILE",
-            )
+            return _certificate_error(explain_certificate(cause, host), url)
         if isinstance(cause, socket.gaierror):
             return UnreachableError(
                 f"there is no host {parts.hostname}",
@@ -168,11 +167,7 @@ def explain_breakage(error: BaseException, url: str) -> RegistryError:
             )
     for cause in causes:
         if isinstance(cause, ssl.SSLError):
-            return CertificateError(
-                f"no encrypted connection to {host}",
-                evidence=f"{cause.reason or cause} ({plain_url(url)})",
-                remedy="does it speak https? only registries of this machine may do without",
-            )
+            return _certificate_error(explain_handshake(cause, host), url)
         if isinstance(cause, TimeoutError):
             return UnreachableError(
                 f"{host} does not answer in time",
@@ -192,6 +187,13 @@ def explain_breakage(error: BaseException, url: str) -> RegistryError:
         f"the connection to {host} broke",
         evidence=f"{text} ({plain_url(url)})",
         remedy="try again: layers that are complete are not fetched again",
+    )
+
+
+def _certificate_error(words: tuple[str, str, str], url: str) -> CertificateError:
+    cause, evidence, remedy = words
+    return CertificateError(
+        cause, evidence=clean_text(f"{evidence} ({plain_url(url)})"), remedy=remedy
     )
 
 

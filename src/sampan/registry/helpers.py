@@ -4,23 +4,27 @@ The server's name or the secret goes through standard input, never through argum
 """
 
 import json
+from collections.abc import Mapping
 
 from sampan.kernel.process import ProgramError, run_program
 from sampan.kernel.programs import find_executable
 from sampan.registry.auth_files import CredentialError, helper_key
-from sampan.registry.secret import Credential, Secret
+from sampan.registry.secret import Credential, Secret, without_secrets
+
+TIME_LIMIT_S = 60.0
+"""Long enough to type a password that unlocks a key ring."""
 
 _TOKEN_USER = "<token>"  # noqa: S105 - a name that the protocol fixes
 _NAME = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-")
 
 
-def ask_helper(name: str, registry: str) -> Credential | None:
+def ask_helper(name: str, registry: str, environment: Mapping[str, str]) -> Credential | None:
     """What a helper has for a registry.
 
     Raises:
         CredentialError: the helper is missing or fails.
     """
-    code, output = _run(name, "get", helper_key(registry).encode())
+    code, output = _run(name, "get", helper_key(registry).encode(), environment)
     if code != 0:
         # "credentials not found in native keychain": on standard output, by the protocol.
         if b"not found" in output:
@@ -44,7 +48,9 @@ def ask_helper(name: str, registry: str) -> Credential | None:
     return Credential(username, Secret(secret), source)
 
 
-def store_in_helper(name: str, registry: str, username: str, secret: Secret) -> None:
+def store_in_helper(
+    name: str, registry: str, credential: Credential, environment: Mapping[str, str]
+) -> None:
     """Give a helper something to keep.
 
     Raises:
@@ -52,10 +58,10 @@ def store_in_helper(name: str, registry: str, username: str, secret: Secret) -> 
     """
     document = {
         "ServerURL": helper_key(registry),
-        "Username": username,
-        "Secret": secret.reveal(),
+        "Username": credential.username,
+        "Secret": credential.secret.reveal(),
     }
-    code, _ = _run(name, "store", json.dumps(document).encode())
+    code, _ = _run(name, "store", json.dumps(document).encode(), environment)
     if code != 0:
         raise CredentialError(
             f"docker-credential-{name} does not store the credentials",
@@ -64,16 +70,16 @@ def store_in_helper(name: str, registry: str, username: str, secret: Secret) -> 
         )
 
 
-def erase_from_helper(name: str, registry: str) -> None:
+def erase_from_helper(name: str, registry: str, environment: Mapping[str, str]) -> None:
     """Let a helper forget a registry; that it knows nothing of it is fine.
 
     Raises:
         CredentialError: the helper is missing.
     """
-    _run(name, "erase", helper_key(registry).encode())
+    _run(name, "erase", helper_key(registry).encode(), environment)
 
 
-def _run(name: str, action: str, stdin: bytes) -> tuple[int, bytes]:
+def _run(name: str, action: str, stdin: bytes, environment: Mapping[str, str]) -> tuple[int, bytes]:
     program = f"docker-credential-{name}"
     path = "" if set(name) - _NAME else find_executable(program)
     if not path:
@@ -83,7 +89,13 @@ def _run(name: str, action: str, stdin: bytes) -> tuple[int, bytes]:
             remedy="install it, or remove it from credsStore and credHelpers",
         )
     try:
-        done = run_program([path, action], stdin=stdin, check=False)
+        done = run_program(
+            [path, action],
+            environment=without_secrets(environment),
+            stdin=stdin,
+            check=False,
+            timeout_s=TIME_LIMIT_S,
+        )
     except ProgramError as error:
         raise CredentialError(error.cause, evidence=error.evidence) from error
     return done.returncode, done.stdout

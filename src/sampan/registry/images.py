@@ -2,7 +2,7 @@
 
 from typing import Any, NamedTuple
 
-from sampan.model.image import Platform, parse_image_config
+from sampan.model.image import ImageConfig, Platform, parse_image_config
 from sampan.model.manifest import (
     Descriptor,
     Manifest,
@@ -25,12 +25,20 @@ class RemoteImage(NamedTuple):
     Attributes:
         source: for the importer.
         config: the configuration, parsed.
-        platform: of the image.
     """
 
     source: SourceImage
-    environment: tuple[str, ...]
-    platform: Platform
+    config: ImageConfig
+
+    @property
+    def platform(self) -> Platform:
+        """Of the image."""
+        return self.config.platform
+
+    @property
+    def variables(self) -> dict[str, str]:
+        """ENV of the image."""
+        return dict(line.split("=", 1) for line in self.config.environment if "=" in line)
 
 
 def find_remote_image(
@@ -79,7 +87,15 @@ def find_remote_image(
     check_layers(parsed.diff_ids, len(manifest.layers), where)
     check_platform(parsed.platform, wanted, where)
     layers = tuple(
-        RemoteLayer(layer.digest[7:19], layer.digest, diff_id, layer.size, origin, repository)
+        RemoteLayer(
+            layer.digest[7:19],
+            layer.digest,
+            diff_id,
+            layer.size,
+            origin,
+            repository,
+            layer.urls if "foreign" in layer.media_type or "nondistr" in layer.media_type else (),
+        )
         for layer, diff_id in zip(manifest.layers, parsed.diff_ids, strict=True)
     )
     source = SourceImage(
@@ -90,4 +106,4 @@ def find_remote_image(
         warnings=(*client.notes, *platform_warnings(parsed.platform, wanted, host)),
         remote=True,
     )
-    return RemoteImage(source, parsed.environment, parsed.platform)
+    return RemoteImage(source, parsed)

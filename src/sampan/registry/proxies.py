@@ -53,9 +53,14 @@ def _is_excepted(host: str, port: int, exceptions: str) -> bool:
                     return True
             except ValueError:
                 continue
-        elif host == name or host.endswith(f".{name.removeprefix('.')}"):
+        elif host.rstrip(".") == name or host.rstrip(".").endswith(f".{_suffix(name)}"):
             return True
     return False
+
+
+def _suffix(name: str) -> str:
+    """``.example.com`` and ``*.example.com`` mean the hosts below it, not itself."""
+    return name.removeprefix("*").removeprefix(".")
 
 
 def _split_port(word: str) -> tuple[str, str]:

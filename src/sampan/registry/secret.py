@@ -4,11 +4,26 @@ Nothing else in this room keeps a password or token in a plain ``str`` longer th
 """
 
 import base64
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from sampan.errors import InternalError
 
 _STARS = "********"
+_SHOWN = 4
+_SHORTEST_SHOWN = 16
+
+_SECRET_VARIABLES = frozenset(
+    {
+        "NGC_API_KEY",
+        "NGC_CLI_API_KEY",
+        "NGC_APP_KEY",
+        "DOCKER_AUTH_CONFIG",
+        "APPTAINER_DOCKER_PASSWORD",
+        "SINGULARITY_DOCKER_PASSWORD",
+        "DOCKER_PASSWORD",
+    }
+)
 
 
 class Secret:
@@ -22,6 +37,10 @@ class Secret:
     def reveal(self) -> str:
         """The secret itself."""
         return self._value
+
+    def tail(self) -> str:
+        """The last four characters, to tell keys apart; empty when that would say too much."""
+        return self._value[-_SHOWN:] if len(self._value) >= _SHORTEST_SHOWN else ""
 
     def __repr__(self) -> str:
         return _STARS
@@ -65,6 +84,11 @@ class Credential(NamedTuple):
         if self.is_identity_token:
             raise InternalError("an identity token was about to be sent as a password")
         return f"Basic {encode_basic(self.username, self.secret)}"
+
+
+def without_secrets(environment: Mapping[str, str]) -> dict[str, str]:
+    """The environment for a helper program: /proc shows it for as long as the helper lives."""
+    return {name: value for name, value in environment.items() if name not in _SECRET_VARIABLES}
 
 
 def encode_basic(username: str, secret: Secret) -> str:

@@ -6,7 +6,17 @@ from sampan.model.reference import DEFAULT_REGISTRY
 from sampan.registry.proxies import is_loopback
 
 NGC = "nvcr.io"
+MIRROR_CONNECT_TIMEOUT_S = 5.0
+"""Behind a mirror there is another place to ask."""
+
 _HOSTS = {DEFAULT_REGISTRY: "registry-1.docker.io"}
+
+TOKEN_HOSTS = {
+    NGC: "authn.nvidia.com",
+    "registry-1.docker.io": "auth.docker.io",
+    "registry.gitlab.com": "gitlab.com",
+}
+"""Token hosts that belong to a registry on another host."""
 
 
 class Settings(NamedTuple):
@@ -19,7 +29,12 @@ class Settings(NamedTuple):
         pause_s: before the second attempt; doubles, with jitter.
         longest_pause_s: a server that wants a longer wait is not waited for.
         stall_bytes_per_s: slower than this for ``read_timeout_s`` counts as broken.
-        certificate_directories: hold ``HOST[:PORT]/*.crt`` (docker's and containers' certs.d).
+        certificate_directories: hold ``HOST[:PORT]/*.crt`` (docker's, containers' and containerd's
+            certs.d).
+        certificate_directory: holds ``*.crt``, ``*.cert`` and ``*.key`` for the registry asked.
+        verify: what the user said of TLS; None = what the configuration says.
+        past_mirrors: ask the registry itself alone.
+        configuration_root: below which ``etc/`` holds other programs' configuration.
         token_hosts: (registry, host) pairs: the user lets the registry's credentials go to that
             token host too.
     """
@@ -30,7 +45,15 @@ class Settings(NamedTuple):
     pause_s: float = 0.5
     longest_pause_s: float = 60.0
     stall_bytes_per_s: float = 1024.0
-    certificate_directories: tuple[str, ...] = ("/etc/docker/certs.d", "/etc/containers/certs.d")
+    certificate_directories: tuple[str, ...] = (
+        "/etc/docker/certs.d",
+        "/etc/containers/certs.d",
+        "/etc/containerd/certs.d",
+    )
+    certificate_directory: str = ""
+    verify: bool | None = None
+    past_mirrors: bool = False
+    configuration_root: str = "/"
     token_hosts: tuple[tuple[str, str], ...] = ()
 
 

@@ -19,20 +19,20 @@ from sampan.registry.failures import (
     plain_url,
 )
 from sampan.registry.secret import Credential, Secret
-from sampan.registry.settings import NGC, Settings, host_name, may_speak_plainly, registry_host
+from sampan.registry.settings import (
+    NGC,
+    TOKEN_HOSTS,
+    Settings,
+    host_name,
+    may_speak_plainly,
+    registry_host,
+)
 from sampan.registry.transport import Answer, Transport
 
 MAXIMUM_TOKEN_BODY = 1 << 20
 _DEFAULT_LIFE_S = 60
 _LONGEST_MARGIN_S = 60.0
 _CLIENT_ID = "sampan"
-
-_TOKEN_HOSTS = {
-    NGC: "authn.nvidia.com",
-    "registry-1.docker.io": "auth.docker.io",
-    "registry.gitlab.com": "gitlab.com",
-}
-"""Token hosts that belong to a registry on another host."""
 
 
 class _Token(NamedTuple):
@@ -49,8 +49,11 @@ class Authorizer:
         credential: Credential | None,
         transport: Transport,
         settings: Settings,
+        *,
+        is_insecure: bool = False,
     ) -> None:
         self._registry = registry
+        self._is_insecure = is_insecure
         self._credential = credential
         self._transport = transport
         self._settings = settings
@@ -82,7 +85,8 @@ class Authorizer:
 
         Args:
             challenges: of a 401.
-            scope: e.g. ``repository:nvidia/cuda:pull``; empty for a login check.
+            scope: e.g. ``repository:nvidia/cuda:pull``, several joined by a space; empty for a
+                login check.
             refused: the 401, for messages.
             strict: the credential itself is being checked: do without no part of it.
 
@@ -90,6 +94,9 @@ class Authorizer:
             UnauthorizedError: nothing that we have meets them.
             RegistryError: the token host's answer cannot be used.
         """
+        parts = urlsplit(refused.url)
+        if self._credential is not None and parts.scheme == "http":
+            self._note_clear_text(parts.hostname or "")
         with self._lock:
             schemes = {challenge.scheme: challenge for challenge in reversed(challenges)}
             if "bearer" in schemes:
@@ -102,6 +109,11 @@ class Authorizer:
                 self._uses_basic = True
                 return self._credential.basic_header()
         raise self.refuse(refused)
+
+    def _note_clear_text(self, host: str) -> None:
+        note = f"{self._registry} is insecure: the credentials go to it for all to read"
+        if not may_speak_plainly(host) and note not in self.notes:
+            self.notes.append(note)
 
     def refuse(self, answer: Answer, why: str = "") -> UnauthorizedError:
         """The error for a 401 that stands."""
@@ -123,7 +135,7 @@ class Authorizer:
 
     def _fetch(self, challenge: Challenge, scope: str, url: str, *, strict: bool) -> _Token:
         realm = urljoin(url, challenge.parameters.get("realm", ""))
-        if not is_token_realm(self._registry, realm):
+        if not is_token_realm(self._registry, realm, is_insecure=self._is_insecure):
             raise RegistryError(
                 f"{self._registry} sends us for a token to a place where we do not go",
                 evidence=f"its realm is {plain_url(realm)}",
@@ -132,7 +144,7 @@ class Authorizer:
         parameters = {"service": challenge.parameters.get("service", ""), "scope": scope}
         credential = self._credential
         if credential is not None and not may_have_credential(
-            self._registry, realm, self._settings.token_hosts
+            self._registry, realm, self._settings.token_hosts, is_insecure=self._is_insecure
         ):
             host = urlsplit(realm).netloc
             note = f"the credentials were not sent to {host}, which is another host"
@@ -147,7 +159,8 @@ class Authorizer:
                 )
             credential = None
         answer = self._ask(realm, parameters, credential)
-        if answer.status in (401, 403) and credential is not None and not strict:
+        pushes = scope.partition(" ")[0].endswith("push")
+        if answer.status in (401, 403) and credential is not None and not (strict or pushes):
             # An expired key must not stand in the way of a public image.
             anonymous = self._ask(realm, parameters, None)
             if anonymous.status == 200:
@@ -162,12 +175,12 @@ class Authorizer:
         if answer.status == 401:
             raise self.refuse(answer)
         refusal = Refusal(answer.status, answer.headers, answer.body, "GET", answer.url)
-        repository = scope.removeprefix("repository:").rpartition(":")[0]
+        repository = scope.partition(" ")[0].removeprefix("repository:").rpartition(":")[0]
         raise explain_refusal(
             refusal,
             registry=self._registry,
             repository=repository,
-            what=f"read {repository}" if repository else "log in",
+            what=f"{'push to' if pushes else 'read'} {repository}" if repository else "log in",
         )
 
     def _ask(self, realm: str, parameters: dict[str, str], credential: Credential | None) -> Answer:
@@ -204,9 +217,15 @@ class Authorizer:
         )
 
 
-def is_token_realm(registry: str, realm: str) -> bool:
-    """Whether a realm may be asked at all: https, or plain http between programs of this machine."""
+def is_token_realm(registry: str, realm: str, *, is_insecure: bool = False) -> bool:
+    """Whether a realm may be asked at all.
+
+    https; plain http between programs of this machine, and at the own host of a registry that was
+    configured as insecure.
+    """
     parts = urlsplit(realm)
+    if parts.scheme == "http" and is_insecure and parts.hostname == _own_host(registry):
+        return True
     if parts.scheme == "https":
         return bool(parts.hostname)
     is_local = may_speak_plainly(registry) and may_speak_plainly(parts.hostname or "")
@@ -214,25 +233,39 @@ def is_token_realm(registry: str, realm: str) -> bool:
 
 
 def may_have_credential(
-    registry: str, realm: str, token_hosts: tuple[tuple[str, str], ...] = ()
+    registry: str,
+    realm: str,
+    token_hosts: tuple[tuple[str, str], ...] = (),
+    *,
+    is_insecure: bool = False,
 ) -> bool:
     """Whether the credentials of a registry may be sent to a realm (field note: NGC, rule 5)."""
-    if not is_token_realm(registry, realm):
+    if not is_token_realm(registry, realm, is_insecure=is_insecure):
         return False
     ours = registry_host(registry)
     host = urlsplit(realm).hostname or ""
     return (
-        host == host_name(ours).lower()
-        or host == _TOKEN_HOSTS.get(ours)
+        host == _own_host(registry)
+        or host == TOKEN_HOSTS.get(ours)
         or (registry, host) in token_hosts
     )
+
+
+def _own_host(registry: str) -> str:
+    return host_name(registry_host(registry)).lower()
 
 
 def _with_query(realm: str, parameters: dict[str, str]) -> str:
     """The realm with our parameters; a realm that brings its own keeps those (NGC did)."""
     parts = urlsplit(realm)
     own = {name for name, _ in parse_qsl(parts.query, keep_blank_values=True)}
-    added = {name: value for name, value in parameters.items() if value and name not in own}
+    added = [
+        # Scopes are repeated here; in what is posted they are joined (distribution's oauth.md).
+        (name, word)
+        for name, value in parameters.items()
+        if value and name not in own
+        for word in (value.split(" ") if name == "scope" else [value])
+    ]
     query = "&".join(part for part in (parts.query, urlencode(added, safe=":/")) if part)
     return parts._replace(query=query, fragment="").geturl()
 

@@ -4,22 +4,20 @@ Two rules stand here and nowhere else: ``Authorization`` never follows a redirec
 and nothing that a server does makes us ask for ever.
 """
 
-import contextlib
-import email.utils
 import http.client
 import random
-import ssl
 import threading
 import time
-from collections.abc import Callable, Mapping
-from pathlib import Path
-from typing import NamedTuple
-from urllib.parse import urljoin, urlsplit
+from collections.abc import Mapping
+from typing import BinaryIO, NamedTuple
+from urllib.parse import unquote, urljoin, urlsplit
 
 import urllib3
 from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionError, ProxyError
 
 from sampan import __version__
+from sampan.registry.addresses import RacingHttpPool, RacingHttpsPool
+from sampan.registry.endpoints import Endpoint, Trust
 from sampan.registry.failures import (
     CertificateError,
     RegistryError,
@@ -27,8 +25,10 @@ from sampan.registry.failures import (
     explain_breakage,
     plain_url,
 )
+from sampan.registry.patience import Patience, wanted_pause
 from sampan.registry.proxies import find_proxy
 from sampan.registry.settings import Settings
+from sampan.registry.trust import make_context
 
 BREAKAGES = (HTTPError, OSError, http.client.HTTPException)
 """What urllib3 and what it stands on raise when a connection fails or breaks."""
@@ -38,7 +38,8 @@ MAXIMUM_ERROR_BODY = 64 << 10
 
 _AGAIN = frozenset({408, 429, 499, 500, 502, 503, 504, 522})
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
-_DEBIAN_BUNDLE = "/etc/ssl/certs/ca-certificates.crt"
+_POOLS = {"http": RacingHttpPool, "https": RacingHttpsPool}
+_NO_ENDPOINTS: Mapping[str, Endpoint] = {}
 
 
 class Answer(NamedTuple):
@@ -62,15 +63,23 @@ class Answer(NamedTuple):
 class Transport:
     """Connections to any host; safe for threads."""
 
-    def __init__(self, settings: Settings, environment: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        environment: Mapping[str, str],
+        endpoints: Mapping[str, Endpoint] = _NO_ENDPOINTS,
+    ) -> None:
         """Open nothing yet.
 
         Args:
             settings: patience, trust.
             environment: for proxies; SSL_CERT_FILE and SSL_CERT_DIR are read by OpenSSL itself.
+            endpoints: host with port -> what was configured for it.
         """
         self._settings = settings
         self._environment = environment
+        self._endpoints = endpoints
+        self.patience = Patience()
         self._pools: dict[tuple[str, str | None], urllib3.PoolManager] = {}
         self._lock = threading.Lock()
 
@@ -81,8 +90,11 @@ class Transport:
         *,
         headers: Mapping[str, str],
         limit: int | None,
-        body: bytes | None = None,
+        body: bytes | BinaryIO | None = None,
         attempts: int | None = None,
+        patience_s: float | None = None,
+        longest_pause_s: float | None = None,
+        may_move: bool = False,
     ) -> Answer:
         """Send a request, again where that may help, and follow its redirects.
 
@@ -91,31 +103,41 @@ class Transport:
             url: absolute.
             headers: ``Authorization`` goes to the host of ``url`` alone.
             limit: bytes of a body at the most; None = leave a successful body in ``stream``.
-            body: of a POST.
+            body: of a POST; of an upload, where a stream needs ``attempts`` of 1.
             attempts: in place of the settings'.
+            patience_s: without any byte, in place of the settings'.
+            longest_pause_s: a longer wait is not waited for, in place of the settings'.
+            may_move: the body is no secret of ours: it follows a 307 or 308.
 
         Raises:
             UnreachableError, CertificateError: there is no answer.
             RegistryError: the body is longer than ``limit``, redirects go wrong.
         """
         most = attempts or self._settings.attempts
+        host = urlsplit(url).netloc
         for attempt in range(1, most + 1):
+            self.patience.wait(host)
             try:
-                answer = self._follow(method, url, headers, body, limit)
+                answer = self._follow(method, url, headers, body, limit, patience_s, may_move)
             except BREAKAGES as error:
                 failure = explain_breakage(error, url)
                 if attempt == most or not _is_passing(failure, error):
                     raise failure from error
                 wait = self.pause(attempt)
             else:
-                wanted = _wanted_pause(answer)
-                wait = self.pause(attempt) if wanted is None else wanted
-                if (
-                    answer.status not in _AGAIN
-                    or attempt == most
-                    or wait > self._settings.longest_pause_s
-                ):
+                if not answer.is_elsewhere:
+                    self.patience.note_limits(host, answer.headers)
+                if answer.status not in _AGAIN or attempt == most:
                     return answer
+                wanted = wanted_pause(answer.headers)
+                longest = self._settings.longest_pause_s
+                if wanted is not None and wanted > min(longest, longest_pause_s or longest):
+                    return answer
+                wait = self.pause(attempt)
+                if wanted is not None:
+                    # All threads wait, and do not come back at once.
+                    wait = wanted + wait / 4
+                    self.patience.hold(host, wanted)
             time.sleep(wait)
         raise AssertionError
 
@@ -136,14 +158,16 @@ class Transport:
         method: str,
         url: str,
         headers: Mapping[str, str],
-        body: bytes | None,
+        body: bytes | BinaryIO | None,
         limit: int | None,
+        patience_s: float | None,
+        may_move: bool,
     ) -> Answer:
         sent = dict(headers)
         asked = url
         for _ in range(MAXIMUM_REDIRECTS + 1):
-            response = self._send(method, url, sent, body)
-            is_elsewhere = _origin(url) != _origin(asked)
+            response = self._send(method, url, sent, body, patience_s)
+            is_elsewhere = origin_of(url) != origin_of(asked)
             location = response.headers.get("location")
             if response.status not in _REDIRECTS or not location:
                 return _read_answer(
@@ -153,14 +177,15 @@ class Transport:
             response.release_conn()
             target = urljoin(url, location)
             _check_target(url, target)
-            if body is not None:
-                # What we post is a secret.
+            is_resendable = isinstance(body, bytes) and response.status in (307, 308)
+            if body is not None and not (may_move and is_resendable):
+                # What we post is a secret, unless it is a part of an image.
                 raise RegistryError(
                     f"{urlsplit(url).netloc} redirects what we post to it",
                     evidence=f"from {plain_url(url)} to {plain_url(target)}",
                     remedy="ask the registry's operator",
                 )
-            if _origin(target) != _origin(url):
+            if origin_of(target) != origin_of(url):
                 # Never given back: a host that we were sent to may send us on to a third.
                 sent.pop("Authorization", None)
             url = target
@@ -171,8 +196,18 @@ class Transport:
         )
 
     def _send(
-        self, method: str, url: str, headers: Mapping[str, str], body: bytes | None
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str],
+        body: bytes | BinaryIO | None,
+        patience_s: float | None,
     ) -> urllib3.BaseHTTPResponse:
+        endpoint = self._endpoints.get(urlsplit(url).netloc)
+        connect_s = endpoint.connect_timeout_s if endpoint is not None else 0.0
+        read_s = patience_s or self._settings.read_timeout_s
+        # Configured for this host alone: they follow no redirect.
+        own = {} if endpoint is None else {n: v.reveal() for n, v in endpoint.headers}
         return self._pool(url).request(
             method,
             url,
@@ -180,6 +215,7 @@ class Transport:
                 "User-Agent": f"sampan/{__version__}",
                 # Digests are of the bytes as stored; some servers compress on the way.
                 "Accept-Encoding": "identity",
+                **own,
                 **headers,
             },
             body=body,
@@ -188,7 +224,7 @@ class Transport:
             preload_content=False,
             decode_content=False,
             timeout=urllib3.Timeout(
-                connect=self._settings.connect_timeout_s, read=self._settings.read_timeout_s
+                connect=min(connect_s or self._settings.connect_timeout_s, read_s), read=read_s
             ),
         )
 
@@ -203,9 +239,13 @@ class Transport:
             return pool
 
     def _open_pool(self, host: str, proxy: str | None) -> urllib3.PoolManager:
-        context = _trust(host, self._settings.certificate_directories)
+        endpoint = self._endpoints.get(host)
+        trust = Trust() if endpoint is None else endpoint.trust
+        context = make_context(host, trust, self._settings.certificate_directories)
         if proxy is None:
-            return urllib3.PoolManager(maxsize=8, ssl_context=context)
+            direct = urllib3.PoolManager(maxsize=8, ssl_context=context)
+            direct.pool_classes_by_scheme = _POOLS
+            return direct
         parts = urlsplit(proxy)
         if parts.scheme not in ("http", "https"):
             raise UnreachableError(
@@ -215,9 +255,14 @@ class Transport:
             )
         told = urllib3.make_headers()
         if parts.username is not None:
-            told = urllib3.make_headers(proxy_basic_auth=f"{parts.username}:{parts.password or ''}")
+            user, password = unquote(parts.username), unquote(parts.password or "")
+            told = urllib3.make_headers(proxy_basic_auth=f"{user}:{password}")
         plain = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
-        return urllib3.ProxyManager(plain, maxsize=8, ssl_context=context, proxy_headers=dict(told))
+        through = urllib3.ProxyManager(
+            plain, maxsize=8, ssl_context=context, proxy_headers=dict(told)
+        )
+        through.pool_classes_by_scheme = _POOLS
+        return through
 
 
 def _read_answer(
@@ -264,18 +309,6 @@ def _is_passing(failure: RegistryError, error: BaseException) -> bool:
     return not isinstance(error, (NewConnectionError, ConnectTimeoutError, ProxyError))
 
 
-def _wanted_pause(answer: Answer) -> float | None:
-    """Seconds of ``Retry-After`` (RFC 9110, 10.2.3); None when it says nothing readable."""
-    text = answer.headers.get("retry-after", "").strip()
-    if not text:
-        return None
-    if text.isascii() and text.isdigit():
-        return float(text[:9])
-    with contextlib.suppress(ValueError, TypeError, OverflowError):
-        return max(0.0, email.utils.parsedate_to_datetime(text).timestamp() - time.time())
-    return None
-
-
 def _check_target(url: str, target: str) -> None:
     scheme = urlsplit(target).scheme
     if scheme == "https" or (scheme == "http" and urlsplit(url).scheme == "http"):
@@ -287,34 +320,8 @@ def _check_target(url: str, target: str) -> None:
     )
 
 
-def _origin(url: str) -> tuple[str, str, int]:
+def origin_of(url: str) -> tuple[str, str, int]:
+    """Scheme, host and port: what credentials belong to."""
     parts = urlsplit(url)
     default = 443 if parts.scheme == "https" else 80
     return parts.scheme, parts.hostname or "", parts.port or default
-
-
-def _trust(host: str, directories: tuple[str, ...]) -> ssl.SSLContext:
-    """The system's CAs (SSL_CERT_FILE moves them) and what certs.d has for this host."""
-    context = ssl.create_default_context()
-    defaults = ssl.get_default_verify_paths()
-    if not (defaults.cafile or defaults.capath) and Path(_DEBIAN_BUNDLE).exists():
-        context.load_verify_locations(_DEBIAN_BUNDLE)
-    for directory in directories:
-        place = Path(directory, host)
-        with contextlib.suppress(OSError):
-            for certificate in sorted(place.glob("*.crt")):
-                _load(context.load_verify_locations, certificate)
-            for certificate in sorted(place.glob("*.cert")):
-                _load(context.load_cert_chain, certificate, certificate.with_suffix(".key"))
-    return context
-
-
-def _load(load: Callable[..., object], *paths: Path) -> None:
-    try:
-        load(*map(str, paths))
-    except (OSError, ssl.SSLError) as error:
-        raise CertificateError(
-            f"{paths[0]} cannot be used",
-            evidence=str(error.strerror or error),
-            remedy="a CA is a PEM file NAME.crt, our own certificate NAME.cert with NAME.key",
-        ) from error

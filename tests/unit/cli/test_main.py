@@ -13,7 +13,7 @@ def sampan(*arguments: str, **options: object) -> subprocess.CompletedProcess[st
 
 
 def test_without_arguments_the_commands_are_listed():
-    assert "  run        run a command in a new container\n" in sampan().stdout
+    assert "  run            run a command in a new container\n" in sampan().stdout
 
 
 def test_a_misspelt_command_is_answered_with_the_nearest_one():

@@ -154,3 +154,18 @@ def test_a_source_that_is_stuck_does_not_hold_up_who_gives_up() -> None:
         raise KeyboardInterrupt
     assert not source.released.is_set()
     source.released.set()
+
+
+def test_a_source_that_can_be_interrupted_is_when_somebody_gives_up() -> None:
+    class Waiting:
+        def __init__(self) -> None:
+            self.released = threading.Event()
+
+        def read_slab(self) -> bytes:
+            self.released.wait()
+            return b""
+
+    source = Waiting()
+    with pytest.raises(KeyboardInterrupt), ReadAhead(source, interrupt=source.released.set):
+        raise KeyboardInterrupt
+    assert source.released.is_set()

@@ -63,7 +63,7 @@ def test_the_index_tells_what_was_packed(tmp_path: Path) -> None:
     assert index.tar_size == len(tar)
     assert index.data_size == packed.data_path.stat().st_size
     assert [entry.path for entry in index.entries] == [b"a", b"b"]
-    assert sorted(os.listdir(tmp_path)) == ["layer.index", "layer.pack"]
+    assert sorted(os.listdir(tmp_path)) == ["layer.headers", "layer.index", "layer.pack"]
 
 
 def test_blocks_are_stored_raw_where_compression_does_not_pay(tmp_path: Path) -> None:

@@ -168,4 +168,5 @@ def test_a_lookup_at_container_start_imports_nothing_heavy(store: StoreLayout) -
         "sampan.images.documents",
         "sampan.model.image",
         "sampan.model.reference",
+        "sampan.model.spellings",
     }

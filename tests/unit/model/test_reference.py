@@ -40,6 +40,62 @@ def test_a_name_gets_dockers_defaults_and_is_shown_without_them(
 
 
 @pytest.mark.parametrize(
+    ("text", "full"),
+    [
+        ("docker://debian:12", "docker.io/library/debian:12"),
+        ("docker://nvcr.io/nvidia/cuda:12", "nvcr.io/nvidia/cuda:12"),
+        (f"docker://debian:12@{DIGEST}", f"docker.io/library/debian:12@{DIGEST}"),
+        ("nvcr.io#nvidia/cuda:12", "nvcr.io/nvidia/cuda:12"),
+        ("docker://nvcr.io#nvidia/cuda:12", "nvcr.io/nvidia/cuda:12"),
+        ("docker://$oauthtoken@nvcr.io#nvidia/cuda:12", "nvcr.io/nvidia/cuda:12"),
+        ("$oauthtoken@nvcr.io#nvidia/cuda:12", "nvcr.io/nvidia/cuda:12"),
+        (f"docker://me@nvcr.io#nvidia/cuda@{DIGEST}", f"nvcr.io/nvidia/cuda@{DIGEST}"),
+        ("docker://me@ubuntu:22.04", "docker.io/library/ubuntu:22.04"),
+        ("docker://localhost:5000#a", "localhost:5000/a:latest"),
+        ("docker://[::1]:5000#a", "[::1]:5000/a:latest"),
+        ("oras://ghcr.io/me/tool:1", "oras://ghcr.io/me/tool:1"),
+        (f"oras://ghcr.io/me/tool@{DIGEST}", f"oras://ghcr.io/me/tool@{DIGEST}"),
+    ],
+)
+def test_names_as_apptainer_skopeo_and_enroot_write_them_are_read(text: str, full: str) -> None:
+    reference = parse_reference(text)
+    assert str(reference) == full
+    assert parse_reference(full) == reference
+    assert parse_reference(reference.familiar) == reference
+    assert reference.is_artifact is text.startswith("oras://")
+
+
+@pytest.mark.parametrize(
+    ("text", "evidence", "remedy"),
+    [
+        ("https://nvcr.io/nvidia/cuda:12", "https: is no", "without scheme: nvcr.io/nvidia/cuda:12"),
+        ("library://alpine", "library: is no", "apptainer pull"),
+        ("shub://a/b", "shub: is no", "gone"),
+        ("docker-daemon:alpine:3", "docker-daemon: is no", "docker save -o FILE alpine:3"),
+        ("dockerd://alpine", "dockerd: is no", "docker save -o FILE alpine"),
+        ("containers-storage:localhost/a:1", "containers-storage: is no", "podman save"),
+        ("docker-archive:/tmp/x.tar", "file or directory", "sampan import docker-archive:/tmp/x.tar"),
+        ("oci:./layout:1", "file or directory", "sampan import oci:./layout:1"),
+        ("ftp://a/b", "is not known", "docker:// and oras://"),
+        ("acme#image:1", "cannot be told", "acme:443/image:1"),
+        ("#image:1", "cannot be told", "registry.example:443/image:1"),
+        # A pin that is wrong is never read as a user's name.
+        ("docker://image@sha256:abc", "64 hexadecimal digits", ""),
+        ("docker://image@md5:" + "0" * 32, "is no digest", ""),
+        ("docker://", "empty", ""),
+        ("oras://", "empty", ""),
+    ],
+)  # fmt: skip
+def test_what_is_written_for_something_else_is_told_what_to_type(
+    text: str, evidence: str, remedy: str
+) -> None:
+    with pytest.raises(ImageNameError) as caught:
+        parse_reference(text)
+    assert evidence in caught.value.evidence
+    assert remedy in caught.value.remedy
+
+
+@pytest.mark.parametrize(
     ("text", "evidence"),
     [
         ("", "empty"),
@@ -76,7 +132,13 @@ def test_a_name_in_capitals_gets_the_lower_case_one_as_remedy() -> None:
     assert caught.value.remedy == "did you mean my/image"
 
 
-@given(st.text(alphabet="abz09._-/:@A[]\n\x00é", max_size=40))
+@given(
+    st.builds(
+        str.__add__,
+        st.sampled_from(["", "docker://", "oras://", "oci:"]),
+        st.text(alphabet="abz09._-/:@A[]\n\x00é#", max_size=40),
+    )
+)
 def test_any_text_is_a_name_that_reads_back_the_same_or_is_refused(text: str) -> None:
     try:
         reference = parse_reference(text)

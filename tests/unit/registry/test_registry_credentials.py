@@ -11,12 +11,8 @@ import pytest
 from sampan.errors import InternalError
 from sampan.registry.auth_files import CredentialError, key_name
 from sampan.registry.client import Origin
-from sampan.registry.credentials import (
-    find_credential,
-    find_token_hosts,
-    remove_credential,
-    store_credential,
-)
+from sampan.registry.credential_store import remove_credential, store_credential
+from sampan.registry.credentials import find_credential, find_token_hosts
 from sampan.registry.secret import Credential, Secret
 
 KEY = "a-key-that-must-not-be-printed"
@@ -162,7 +158,7 @@ def test_what_is_stored_is_private_found_and_removed_and_the_rest_stays(
         credential = Credential("jo", Secret(KEY), "here")
         place = store_credential(registry, credential, environment, token_host=f"t.{registry[0]}")
     file = tmp_path / ".config/sampan/auth.json"
-    assert place == str(file)
+    assert place == (str(file), "")
     assert file.stat().st_mode & 0o777 == 0o600
     assert file.parent.stat().st_mode & 0o777 == 0o700
     assert find_token_hosts(environment) == (("a.example", "t.a"), ("b.example:5000", "t.b"))

@@ -19,7 +19,12 @@ from sampan.model.source import SourceError, SourceImage
 
 
 def open_docker_archive(
-    files: Files, tag: str, *, wanted: Platform | None, host: Platform
+    files: Files,
+    tag: str,
+    *,
+    wanted: Platform | None,
+    host: Platform,
+    position: int | None = None,
 ) -> SourceImage:
     """The image of a docker archive.
 
@@ -28,13 +33,15 @@ def open_docker_archive(
         tag: one of its names (``repository:tag``, or the tag alone); empty when it has one image.
         wanted: the platform that the user asked for.
         host: this machine's.
+        position: of the image in manifest.json, in place of ``tag``.
 
     Raises:
         SourceError: nothing fits, or something is missing or damaged; lists what there is.
     """
     where = files.description
-    image = _choose(_load_images(files), tag, where)
-    names = _names(image)
+    images = load_images(files)
+    image = _choose(images, tag, where) if position is None else images[position]
+    names = names_of(image)
     config = read_file(files, str(image.get("Config")))
     parsed = parse_image_config(parse_object(config, f"the configuration in {where}"))
     paths = image.get("Layers")
@@ -66,7 +73,12 @@ def open_docker_archive(
     )
 
 
-def _load_images(files: Files) -> list[dict[str, object]]:
+def load_images(files: Files) -> list[dict[str, object]]:
+    """What manifest.json says of each image.
+
+    Raises:
+        SourceError: it is missing or malformed.
+    """
     content = read_file(files, "manifest.json")
     try:
         images = json.loads(content)
@@ -83,7 +95,7 @@ def _choose(images: list[dict[str, object]], tag: str, where: str) -> dict[str, 
     fitting = [image for image in images if not tag or _has_name(image, tag)]
     if len(fitting) == 1:
         return fitting[0]
-    names = sorted(name for image in images for name in _names(image) or ["(no name)"])
+    names = sorted(name for image in images for name in names_of(image) or ["(no name)"])
     if not names:
         raise SourceError(f"{where} holds no image", evidence="its manifest.json is empty")
     raise SourceError(
@@ -93,17 +105,18 @@ def _choose(images: list[dict[str, object]], tag: str, where: str) -> dict[str, 
     )
 
 
-def _names(image: dict[str, object]) -> list[str]:
+def names_of(image: dict[str, object]) -> list[str]:
+    """Names of an image of manifest.json."""
     names = image.get("RepoTags")
     return [str(name) for name in names] if isinstance(names, list) else []
 
 
 def _has_name(image: dict[str, object], tag: str) -> bool:
-    if tag in _names(image) or any(name.rpartition(":")[2] == tag for name in _names(image)):
+    if tag in names_of(image) or any(name.rpartition(":")[2] == tag for name in names_of(image)):
         return True
     try:
         wanted = parse_reference(tag)
-        return any(parse_reference(name) == wanted for name in _names(image))
+        return any(parse_reference(name) == wanted for name in names_of(image))
     except ImageNameError:
         return False
 

@@ -103,17 +103,8 @@ def open_layout(files: Files, tag: str, *, wanted: Platform | None, host: Platfo
     Raises:
         SourceError: nothing fits, or something is missing or damaged; lists what there is.
     """
-    _check_version(files)
     where = files.description
-    top = parse_index(parse_object(read_file(files, "index.json"), f"index.json of {where}"), where)
-    chosen = [entry for entry in top if not is_attestation(entry)]
-    if tag:
-        chosen = [entry for entry in chosen if tag in (entry.name, entry.digest)] or [
-            entry for entry in chosen if _is_short_name(tag, entry)
-        ]
-    names = sorted({entry.name for entry in chosen if entry.name})
-    if not chosen or (not tag and len(names) > 1):
-        raise _wrong_tag(where, tag, top)
+    chosen = find_entries(files, tag)
     descriptor = find_manifest(
         chosen,
         wanted or host,
@@ -136,19 +127,51 @@ def open_layout(files: Files, tag: str, *, wanted: Platform | None, host: Platfo
     )
 
 
+def find_entries(files: Files, tag: str) -> list[Descriptor]:
+    """The entries of a layout's index that a tag means: one, or several of one name.
+
+    Raises:
+        SourceError: there is none, or several names without a tag; lists what there is.
+    """
+    where = files.description
+    top = load_entries(files)
+    chosen = [entry for entry in top if not is_attestation(entry)]
+    if tag:
+        chosen = [entry for entry in chosen if tag in (entry.name, entry.digest)] or [
+            entry for entry in chosen if _is_short_name(tag, entry)
+        ]
+    names = {entry.name for entry in chosen if entry.name}
+    if not chosen or (not tag and len(names) > 1):
+        raise _wrong_tag(where, tag, top)
+    return chosen
+
+
+def load_entries(files: Files) -> list[Descriptor]:
+    """All entries of a layout's index.
+
+    Raises:
+        SourceError: it is no layout, or of an unknown version.
+    """
+    _check_version(files)
+    where = files.description
+    return parse_index(
+        parse_object(read_file(files, "index.json"), f"index.json of {where}"), where
+    )
+
+
 def read_blob(files: Files, descriptor: Descriptor) -> bytes:
     """A small blob; not verified yet.
 
     Raises:
         SourceError: it is missing or too big.
     """
-    return read_file(files, _blob_name(descriptor.digest))
+    return read_file(files, blob_name(descriptor.digest))
 
 
 def _layers(files: Files, manifest: Manifest, diff_ids: tuple[str, ...]) -> tuple[FileLayer, ...]:
     layers, problems = [], []
     for descriptor, diff_id in zip(manifest.layers, diff_ids, strict=True):
-        found = files.find(_blob_name(descriptor.digest))
+        found = files.find(blob_name(descriptor.digest))
         if found is None:
             problems.append(f"{descriptor.digest} is missing")
         elif found.size != descriptor.size:
@@ -208,5 +231,6 @@ def _wrong_tag(where: str, tag: str, top: list[Descriptor]) -> SourceError:
     )
 
 
-def _blob_name(digest: str) -> str:
+def blob_name(digest: str) -> str:
+    """Where a layout keeps a blob."""
     return f"blobs/{digest.replace(':', '/')}"

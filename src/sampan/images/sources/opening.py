@@ -56,7 +56,7 @@ def parse_source(text: str) -> Source:
     if colon and kind in KINDS:
         if kind == "rootfs":
             return Source(kind, rest, "")
-        return Source(kind, *_split_tag(rest))
+        return Source(kind, *split_tag(rest))
     if text == "-":
         return Source("rootfs", "-", "")
     if os.path.isdir(text):
@@ -131,8 +131,12 @@ def _root_file_system(path: str, wanted: Platform | None) -> Iterator[SourceImag
         yield SourceImage(None, (StreamLayer(label, stream),), platform=wanted)
 
 
-def _split_tag(rest: str) -> tuple[str, str]:
-    """Path and tag: the whole if it exists, else what stands before the first colon that does."""
+def split_tag(rest: str) -> tuple[str, str]:
+    """Path and tag: the whole if it exists, else what stands before the first colon that does.
+
+    Raises:
+        SourceError: there is nothing of that name.
+    """
     if rest == "-" or os.path.exists(rest):
         return rest, ""
     at = rest.find(":")
