@@ -261,6 +261,35 @@ def test_a_detached_container_starts_again_with_its_gpus(engines: ForeignEngines
         engines.engine("docker", "rm", "-f", "sampan-again")
 
 
+def test_a_committed_image_keeps_empty_files_where_the_driver_was_and_works_again(
+    engines: ForeignEngines,
+) -> None:
+    run = ("--gpus", "all", "--name", "sampan-committed", IMAGE, "/program", "libcuda.so.1")
+    committed = f"{IMAGE}-committed"
+    try:
+        assert output(engines.run("docker", *run)) == [f"libcuda.so.1 {CUDA}"]
+        engines.engine("docker", "commit", "sampan-committed", committed)
+    finally:
+        engines.engine("docker", "rm", "-f", "sampan-committed")
+    path = "/usr/lib64/libcuda.so.1"
+    assert output(engines.run("docker", "--rm", committed, "/program", path)) == [f"{path} 0"]
+    again = engines.run("docker", "--rm", "--gpus", "device=1", committed, "/program", *LOOK)
+    assert output(again) == seen(1)
+
+
+def test_docker_20_10_needs_nothing_but_plain_flags() -> None:
+    with foreign_engines(suite="bookworm") as old:
+        done = old.run(
+            "docker", "--rm", "--verbose", "--gpus", "device=1", IMAGE, "/program", *LOOK
+        )
+        assert output(done) == seen(1)
+        assert "not by CDI: docker 20.10" in done.stderr
+        none = old.run("docker", "--rm", IMAGE, "/program", *LOOK)
+        assert output(none)[3:] == [f"{name} absent" for name in LOOK[3:]]
+        named = old.run("docker", "--rm", "--device", "vendor.com/thing=a", IMAGE, "/program")
+        assert "error[engine-option]: docker 20.10" in named.stderr
+
+
 def test_nvidia_docker_gives_what_the_images_variables_ask_for(engines: ForeignEngines) -> None:
     asking = f"{IMAGE}-asking"
     change = "ENV NVIDIA_VISIBLE_DEVICES=1"

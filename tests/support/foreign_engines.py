@@ -27,6 +27,7 @@ from support.small_root import SmallRoot
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 IMAGE = "localhost/sampan-foreign"
+SCRIPT = "scripts/engines-sid"
 _SESSION = """
 set -e
 mkdir -p /etc/cdi
@@ -66,9 +67,9 @@ program()
 class ForeignEngines:
     """A described host with two GPUs, a small image in each engine, and command lines."""
 
-    def __init__(self, base: Path, description: str = "two-gpus") -> None:
+    def __init__(self, base: Path) -> None:
         self.base = base
-        self.cdi = CdiHost(base, description)
+        self.cdi = CdiHost(base)
         self.inventory: Inventory = self.cdi.host.take(nvml=True)
         (base / "inventory").write_bytes(pickle.dumps(self.inventory))
         self.daemon = 0
@@ -154,33 +155,32 @@ class ForeignEngines:
 
 
 @contextlib.contextmanager
-def foreign_engines(
-    daemon_options: str = "", description: str = "two-gpus"
-) -> Iterator[ForeignEngines]:
-    """The engines of Debian sid in one session.
+def foreign_engines(daemon_options: str = "", suite: str = "sid") -> Iterator[ForeignEngines]:
+    """The engines of a Debian suite in one session.
 
     Args:
         daemon_options: of dockerd; ``{base}`` is the directory of the tests.
-        description: of the host.
+        suite: ``sid``, or ``bookworm`` with docker 20.10.
     """
     if os.geteuid() != 0:
         pytest.skip("the chroot of Debian sid needs root")
     base = Path(tempfile.mkdtemp(prefix="sampan-foreign-", dir="/tmp"))
     base.chmod(0o755)
     try:
-        made = ForeignEngines(base, description)
-        with _session(made, daemon_options.format(base=base)):
+        made = ForeignEngines(base)
+        with _session(made, daemon_options.format(base=base), suite):
             yield made
     finally:
         shutil.rmtree(base, ignore_errors=True)
 
 
 @contextlib.contextmanager
-def _session(made: ForeignEngines, options: str) -> Iterator[None]:
+def _session(made: ForeignEngines, options: str, suite: str) -> Iterator[None]:
     base = made.base
     (base / "daemon.json").write_text("{}")
+    chosen = [] if suite == "sid" else ["--suite", suite]
     session = subprocess.Popen(
-        ["scripts/engines-sid", "sh", "-c", _SESSION],
+        [SCRIPT, *chosen, "sh", "-c", _SESSION],
         cwd=REPOSITORY,
         env={**os.environ, "base": str(base), "options": options},
         stdin=subprocess.PIPE,
@@ -192,7 +192,7 @@ def _session(made: ForeignEngines, options: str) -> Iterator[None]:
         assert session.stdout is not None
         assert session.stderr is not None
         if session.stdout.readline().strip() != "ready":
-            pytest.skip(f"no docker of Debian sid here: {session.stderr.read().strip()}")
+            pytest.skip(f"no docker of Debian {suite} here: {session.stderr.read().strip()}")
         inside = Path(f"/proc/{session.pid}/task/{session.pid}/children").read_text().split()[0]
         enter = f"nsenter --target {inside} --mount --wdns=/"
         below = Path(f"/proc/{inside}/task/{inside}/children").read_text().split()
