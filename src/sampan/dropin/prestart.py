@@ -114,11 +114,17 @@ def _lay(path: str, fragment: dict[str, Any]) -> None:
     with RootHandle(path) as root:
         if os.path.samestat(os.fstat(root.descriptor), os.stat("/")):
             raise HookError("the container's root is this system's own: nothing is changed in it")
+        shelf: RootHandle | None = None
+        below = "/"
         for one in fragment.get("mounts") or ():
+            place, words = one["destination"], one["options"]
             if one["type"] == "tmpfs":
-                mount_tmpfs(root, one["destination"], one["options"])
+                shelf, below = mount_tmpfs(root, place, words), f"{place}/"
+            elif shelf is not None and place.startswith(below):
+                # A file system that nobody but us has written to, with a root of its own.
+                bind_file(shelf, place[len(below) - 1 :], one["source"], words)
             else:
-                bind_file(root, one["destination"], one["source"], one["options"])
+                bind_file(root, place, one["source"], words)
         for node in (fragment.get("linux") or {}).get("devices") or ():
             make_node(root, node["path"], node["major"], node["minor"], node["fileMode"] & 0o777)
 
