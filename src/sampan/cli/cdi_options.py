@@ -2,7 +2,6 @@
 
 import argparse
 import fnmatch
-import os
 from collections.abc import Callable, Mapping, Sequence
 
 from sampan.cli.flags import add_flag
@@ -32,7 +31,7 @@ OTHER_VARIABLES: dict[str, str] = {
     "enable_hook": f"{PREFIX}ENABLED_HOOKS",
 }
 """nvidia-ctk's variables that are not called as their options, or their plural (its generate.go)."""
-DEFAULTS: dict[str, str] = {"mode": "auto", "driver_root": "/", "capabilities": "all"}
+DEFAULTS: dict[str, str] = {"mode": "auto", "capabilities": "all"}
 """Of options that neither the command line nor a variable names; else the empty text."""
 
 
@@ -52,8 +51,8 @@ def add_generate_options(parser: argparse.ArgumentParser) -> None:
     _add_list(add, "--device-id", "ID", "only this GPU or MIG device (0, 0:1, a UUID), or none",
               "--device-ids", "--device", "--devices")  # fmt: skip
     add_flag(add, "--no-all-device", help="no device `all`")
-    add("--driver-root", metavar="DIR", help="stands for / of the driver's system")
-    add("--dev-root", metavar="DIR", help="holds dev; default: driver root, else /")
+    add("--driver-root", metavar="DIR", help="as of sampan run")
+    add("--dev-root", metavar="DIR", help="as of sampan run")
     _add_list(add, "--library-search-path", "DIR", "look for libraries here first")
     _add_list(add, "--config-search-path", "DIR", "look for configuration files here too")
     add("--vendor", "--cdi-vendor", help="default: nvidia.com")
@@ -164,11 +163,9 @@ def look_at_host(arguments: argparse.Namespace) -> Inventory:
     Raises:
         UsageError: a root is no directory.
     """
-    driver_root = arguments.driver_root
-    dev_root = arguments.dev_root or (driver_root if os.path.isdir(f"{driver_root}/dev") else "/")
-    for option, root in (("--driver-root", driver_root), ("--dev-root", dev_root)):
-        if not os.path.isdir(root):
-            raise UsageError(f"{option} {root} is no directory", remedy="name one that exists")
+    from sampan.driver.chosen_roots import choose_roots
+
+    driver_root, dev_root = choose_roots(arguments.driver_root, arguments.dev_root)
     if arguments.config_search_path or arguments.csv_file:
         from sampan.driver.inventory import take_inventory
 

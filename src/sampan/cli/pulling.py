@@ -34,6 +34,7 @@ def with_image(
     platform: str = "",
     gpus: str | None = None,
     variables: Mapping[str, str] | None = None,
+    roots: tuple[str, str] = ("", ""),
 ) -> Result:
     """Do something with an image of the store, after pulling it where the policy wants that.
 
@@ -44,10 +45,11 @@ def with_image(
         platform: text of ``--platform``; empty = the host's.
         gpus: text of ``--gpus``: the driver is held against the image before it is fetched.
         variables: ``-e`` of the container to come.
+        roots: driver root and dev root that the driver is looked for in, as written.
     """
 
     def fetch() -> None:
-        pull(name, platform=platform, gpus=gpus, variables=variables or {})
+        pull(name, platform=platform, gpus=gpus, variables=variables or {}, roots=roots)
 
     if policy == "always" and _is_name(name):
         fetch()
@@ -70,11 +72,13 @@ def pull(
     gpus: str | None = None,
     variables: Mapping[str, str] | None = None,
     quiet: bool = False,
+    roots: tuple[str, str] = ("", ""),
 ) -> StoredImage:
     """Pull an image and show how it goes on standard error."""
     import signal
 
     from sampan.cli.import_progress import choose_progress
+    from sampan.driver.chosen_roots import chosen_inventory
     from sampan.engines.pull import PullOptions, pull_image
     from sampan.images.store_layout import locate_store
     from sampan.model.image import parse_platform
@@ -91,6 +95,7 @@ def pull(
                     platform=parse_platform(platform) if platform else None,
                     gpus=gpus,
                     user_environment=variables or {},
+                    find_inventory=lambda: chosen_inventory(*roots),
                 ),
                 planned=(lambda _: None) if quiet else _print_plan,
                 progress=tell,

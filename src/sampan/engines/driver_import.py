@@ -146,9 +146,9 @@ def check_driver(
     from sampan.gpus.selection import select_gpus
 
     if find_inventory is None:
-        from sampan.driver.cache import current_inventory
+        from sampan.driver.chosen_roots import chosen_inventory
 
-        find_inventory = current_inventory
+        find_inventory = chosen_inventory
     inventory = find_inventory()
     require_driver(inventory, wanted_by=request.source)
     leases: tuple[Lease, ...] = ()

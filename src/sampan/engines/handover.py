@@ -9,6 +9,7 @@ import shlex
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
+from sampan.driver.chosen_roots import chosen_inventory
 from sampan.engines.cdi_import import sort_names
 from sampan.engines.client import pull_image
 from sampan.engines.docker import Docker
@@ -120,6 +121,7 @@ def _with_gpus(
         privileged=any(name in _PRIVILEGED for name in spec.cap_add),
         # A client that detaches ends at once, and a lease with it.
         lease_for=None if spec.detach else spec.name or engine.name,
+        find_inventory=lambda: chosen_inventory(spec.driver_root, spec.dev_root),
         named=names.automatic if names else (),
     )
     way = None
