@@ -50,7 +50,7 @@ from pathlib import Path
 import sampan.driver.cache
 import sampan.driver.cdi_files
 inventory = pickle.loads(Path(sys.argv[1]).read_bytes())
-sampan.driver.cache.current_inventory = lambda: inventory
+sampan.driver.cache.current_inventory = lambda *_, **__: inventory
 import sampan.engines.podman, sampan.engines.gpu_ways, sampan.engines.cdi
 if sys.argv[2]:
     # The directories of podman in the session are not those of this machine.
