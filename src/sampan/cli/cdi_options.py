@@ -166,7 +166,7 @@ def look_at_host(arguments: argparse.Namespace) -> Inventory:
     from sampan.driver.chosen_roots import choose_roots
 
     driver_root, dev_root = choose_roots(arguments.driver_root, arguments.dev_root)
-    if arguments.config_search_path or arguments.csv_file:
+    if arguments.csv_file:
         from sampan.driver.inventory import take_inventory
 
         inventory = take_inventory(
@@ -180,7 +180,10 @@ def look_at_host(arguments: argparse.Namespace) -> Inventory:
         from sampan.driver.cache import current_inventory
 
         inventory = current_inventory(
-            driver_root, dev_root, library_search_paths=arguments.library_search_path
+            driver_root,
+            dev_root,
+            library_search_paths=arguments.library_search_path,
+            config_search_paths=arguments.config_search_path,
         )
     if inventory.platform == "tegra" and arguments.csv_ignore:
         return _ignore(inventory, arguments.csv_ignore)
