@@ -82,7 +82,7 @@ def give_driver(home: str, environment: dict[str, str], state: int) -> None:
         return
     system = os.geteuid() == 0 and not in_user_namespace()
     cache = locate_directory(environment, system=system)
-    settings = load_settings(environment, f"{cache}/settings.json" if cache else "")
+    settings = load_settings(environment, cache)
     settings["hook"] = f"{home}/{PROGRAM}"
     settings["rootless"] = not system
     wish = read_wish(config, settings)

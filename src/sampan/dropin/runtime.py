@@ -67,7 +67,7 @@ def program(home: str) -> NoReturn:
     try:
         system = os.geteuid() == 0 and not in_user_namespace()
         cache = locate_directory(os.environ, system=system)
-        settings = load_settings(os.environ, f"{cache}/settings.json" if cache else "")
+        settings = load_settings(os.environ, cache)
         low_level = find_runtime(settings["runtimes"], sys.argv[0])
         if call.subcommand in EDITED:
             settings["hook"] = f"{home}/sampan-hook"

@@ -4,7 +4,6 @@ The rule is NVIDIA's toolkit's (field note nvidia-container-toolkit, 4.6) with o
 forward compatibility is for data-centre GPUs; on others CUDA answers error 803 or 804.
 """
 
-import json
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -90,6 +89,9 @@ def is_data_centre(gpu: Gpu) -> bool:
 
 
 def _parse_note(text: str) -> tuple[frozenset[int], str] | None:
+    # Few images have a note, and json costs milliseconds of each hook's start.
+    import json
+
     try:
         note: Any = json.loads(text)
         if not isinstance(note["Driver"], list):
