@@ -90,7 +90,7 @@ def make_rows(base: Path, gpus: str) -> dict[str, Callable[[], None]]:
             {**host.environment(), "NVIDIA_CTK_CONFIG_FILE_PATH": str(alone)},
         ),
         "python3 and the imports of the hook": lambda: spawn(
-            [*PYTHON, "-c", f"import sys; sys.path.append({hook_library!r}); import sampan.dropin.hook"]
+            [*PYTHON, "-c", f"import sys; sys.path.insert(0, {hook_library!r}); import sampan.dropin.hook"]
         ),
         "  the whole hook": lambda: spawn([hook["path"], *hook["args"][1:]], stdin=state.encode()),
     }  # fmt: skip

@@ -281,7 +281,8 @@ def test_a_start_imports_next_to_nothing(host: DropinHost, name: str) -> None:
     ours = {module for module in loaded if module.startswith("sampan.")}
     assert ours <= {
         "sampan.dropin", "sampan.dropin.runtime", "sampan.dropin.bundle", "sampan.dropin.call",
-        "sampan.dropin.edits", "sampan.dropin.plans", "sampan.dropin.quick_json",
+        "sampan.dropin.editing", "sampan.dropin.edits", "sampan.dropin.places", "sampan.dropin.plans",
+        "sampan.dropin.quick_json", "sampan.dropin.refusal",
         "sampan.dropin.settings", "sampan.dropin.wish", "sampan.kernel", "sampan.kernel.freshness",
         "sampan.kernel.programs",
     }  # fmt: skip

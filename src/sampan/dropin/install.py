@@ -32,9 +32,12 @@ DEPENDENCIES = ("pynvml", "tomlkit", "yaml")
 """Modules of other distributions that the copied commands use; one that is absent stays so."""
 _STUB = """\
 #!{interpreter} -BIS
+import gc
 import sys
 
-sys.path.append({library!r})
+gc.disable()
+# First: the standard library need not be searched for what is here.
+sys.path.insert(0, {library!r})
 from {module} import program
 
 {call}

@@ -13,9 +13,10 @@ import os
 import sys
 from typing import Any
 
+from sampan.dropin.editing import ask_planner, find_plan
 from sampan.dropin.hook import HookError, run_hook
-from sampan.dropin.plans import in_user_namespace, locate_directory
-from sampan.dropin.runtime import Refusal, ask_planner, find_plan
+from sampan.dropin.places import in_user_namespace, locate_directory
+from sampan.dropin.refusal import Refusal
 from sampan.dropin.settings import SettingsError, load_settings
 from sampan.dropin.state import MAXIMUM_STATE_BYTES, StateError, read_state
 from sampan.dropin.wish import EDITS, read_wish

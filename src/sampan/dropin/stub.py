@@ -36,8 +36,10 @@ OLDEST = (3, 11)
 _NEWEST_MINOR = 19
 _STUB = """\
 #!{interpreter} -BIS
+import gc
 import sys
 
+gc.disable()
 # First: a small "typing" for a start without the big one.
 sys.path.insert(0, {library!r})
 from sampan.dropin.hook import program
