@@ -85,6 +85,21 @@ def test_the_group_of_the_nodes_is_given_where_docker_forgets_it(
         document.unlink(missing_ok=True)
 
 
+def test_names_of_devices_are_taken_from_the_option_and_from_the_variable(
+    engines: ForeignEngines, document: Path
+) -> None:
+    for words in (
+        ("--device", "nvidia.com/gpu=1"),
+        ("-e", "NVIDIA_VISIBLE_DEVICES=nvidia.com/gpu=1"),
+    ):
+        assert output(engines.run("docker", "--rm", *words, IMAGE, "/program", *LOOK)) == seen(1)
+    document.unlink()
+    unwritten = engines.run(
+        "docker", "--rm", "--device", "nvidia.com/gpu=1", IMAGE, "/program", *LOOK
+    )
+    assert output(unwritten) == seen(1)
+
+
 @pytest.mark.parametrize("spoil", ["missing", "hook", "wrong-gpu", "broken"])
 def test_a_document_that_would_fail_or_lie_is_passed_over(
     engines: ForeignEngines, document: Path, spoil: str

@@ -51,10 +51,10 @@ import sampan.driver.cache
 import sampan.driver.cdi_files
 inventory = pickle.loads(Path(sys.argv[1]).read_bytes())
 sampan.driver.cache.current_inventory = lambda *_, **__: inventory
-import sampan.engines.podman, sampan.engines.gpu_ways, sampan.engines.cdi
+import sampan.engines.gpu_ways
 if sys.argv[2]:
     # The directories of podman in the session are not those of this machine.
-    sampan.engines.podman.SPEC_DIRECTORIES = (sys.argv[2],)
+    sampan.driver.cdi_files.SPEC_DIRECTORIES = (sys.argv[2],)
 hook = sys.argv[3]
 if hook:
     sampan.engines.gpu_ways.locate_hook = lambda: hook

@@ -70,7 +70,7 @@ def prepare_import(
             with cause, evidence and remedy.
     """
     wish = None
-    names = (*cdi_devices, *_named_in(gpus_option, user_environment))
+    names = (*cdi_devices, *names_in_variable(gpus_option, user_environment))
     if names:
         from sampan.engines.cdi_import import plan_documented, sort_names
 
@@ -102,7 +102,9 @@ def prepare_import(
     return checked._replace(plan=plan)
 
 
-def _named_in(gpus_option: str | None, user_environment: Mapping[str, str]) -> tuple[str, ...]:
+def names_in_variable(
+    gpus_option: str | None, user_environment: Mapping[str, str]
+) -> tuple[str, ...]:
     """CDI names among the user's NVIDIA_VISIBLE_DEVICES, which ``--gpus`` overrules."""
     value = user_environment.get("NVIDIA_VISIBLE_DEVICES", "")
     if gpus_option is not None or "=" not in value:

@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from sampan.injection.docker_flags import plan_plain, quote_field, render_plain
+from sampan.injection.docker_flags import plan_plain, render_plain
+from sampan.injection.mount_words import quote_field
 from sampan.model.inventory import Inventory
 from sampan.model.request import Request
 from support.described_host import make_described_host
