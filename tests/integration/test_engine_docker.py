@@ -120,25 +120,24 @@ def test_a_document_that_would_fail_or_lie_is_passed_over(
     assert "GPUs get in by plain flags" in done.stderr
 
 
-def test_a_runtime_that_imports_the_driver_gets_the_variables(engines: ForeignEngines) -> None:
-    # runc under the name stands for sampan-runtime, whose own tests say what it does with them.
-    runtime = engines.base / "sampan-runtime"
-    runtime.write_text('#!/bin/sh\nexec /usr/sbin/runc "$@"\n')
-    runtime.chmod(0o755)
-    engines.reload_runtimes({"gpu-runtime": str(runtime)})
+def test_our_runtime_gets_the_variables_where_the_daemon_has_it(
+    engines: ForeignEngines, document: Path
+) -> None:
+    engines.reload_runtimes({"gpu-runtime": engines.install_runtime()})
     try:
-        done = engines.run("docker", "--rm", "--verbose", "--gpus", "device=1", IMAGE, "/program",
-            "$NVIDIA_VISIBLE_DEVICES", "$NVIDIA_DRIVER_CAPABILITIES")  # fmt: skip
-        nothing = engines.run("docker", "--rm", "--verbose", "-e", "NVIDIA_VISIBLE_DEVICES=none", IMAGE, "/program",
-            "$NVIDIA_VISIBLE_DEVICES")  # fmt: skip
+        done = engines.run("docker", "--rm", "--verbose", "--gpus", "device=1", IMAGE, "/program", *LOOK,
+            "$NVIDIA_DRIVER_CAPABILITIES")  # fmt: skip
+        none = engines.run("docker", "--rm", "-e", "NVIDIA_VISIBLE_DEVICES=none", IMAGE, "/program", *LOOK)  # fmt: skip
+        old = subprocess.run(
+            engines.sampan("docker", "run", "--rm", "--network=none", IMAGE, "/program", *LOOK),
+            env=engines.environment(NV_GPU="0"), stdin=subprocess.DEVNULL, capture_output=True, text=True,
+        )  # fmt: skip
     finally:
         engines.reload_runtimes({})
-    assert output(done) == [
-        "$NVIDIA_VISIBLE_DEVICES GPU-00000002-aaaa-bbbb-cccc-000000000002",
-        "$NVIDIA_DRIVER_CAPABILITIES compute,utility",
-    ]
+    assert output(done) == [*seen(1), "$NVIDIA_DRIVER_CAPABILITIES compute,utility"]
     assert "GPUs get in by runtime: docker has the runtime gpu-runtime" in done.stderr
-    assert output(nothing) == ["$NVIDIA_VISIBLE_DEVICES none"]
+    assert output(none) == seen()
+    assert output(old) == seen(0)
 
 
 def test_nothing_is_given_when_nothing_is_asked(engines: ForeignEngines, document: Path) -> None:

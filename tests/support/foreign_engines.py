@@ -20,6 +20,7 @@ from typing import Any
 
 import pytest
 
+from sampan.dropin.install import install
 from sampan.model.inventory import Inventory
 from support.cdi_host import CdiHost
 from support.engine_host import wait_until
@@ -108,6 +109,16 @@ class ForeignEngines:
         (self.base / name).write_bytes(pickle.dumps(inventory))
         return name
 
+    def install_runtime(self) -> str:
+        """``sampan install`` for this host; the path of ``sampan-runtime``."""
+        host = self.cdi.host
+        (self.base / "config.toml").write_text(
+            f'[nvidia-container-cli]\nroot = "{host.root}"\n'
+            f'[sampan]\nproc-root = "{host.proc}"\nsys-root = "{host.sys}"\n'
+        )
+        install(str(self.base / "prefix"))
+        return str(self.base / "prefix/bin/sampan-runtime")
+
     def reload_runtimes(self, runtimes: dict[str, str]) -> None:
         """Have docker's daemon know these runtimes beside its own."""
         known = {name: {"path": path} for name, path in runtimes.items()}
@@ -182,7 +193,12 @@ def _session(made: ForeignEngines, options: str, suite: str) -> Iterator[None]:
     session = subprocess.Popen(
         [SCRIPT, *chosen, "sh", "-c", _SESSION],
         cwd=REPOSITORY,
-        env={**os.environ, "base": str(base), "options": options},
+        env={
+            **os.environ,
+            "base": str(base),
+            "options": options,
+            "NVIDIA_CTK_CONFIG_FILE_PATH": str(base / "config.toml"),
+        },
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
