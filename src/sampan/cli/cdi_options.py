@@ -10,6 +10,7 @@ from sampan.errors import UsageError
 from sampan.injection.cdi_devices import STRATEGIES
 from sampan.injection.cdi_generate import EXTRA_MODES, MODES, CdiOptions
 from sampan.injection.cdi_jobs import WITHOUT_EFFECT, HookChoice, choose_jobs
+from sampan.model.facts import ORIN_COMPAT_DIRECTORY
 from sampan.model.inventory import CAPABILITIES, Inventory
 
 NO_GIDS = "no-additional-gids-for-device-nodes"
@@ -27,6 +28,7 @@ OTHER_VARIABLES: dict[str, str] = {
     "nvidia_cdi_hook_path": "NVIDIA_CTK_CDI_HOOK_PATH",
     "class_name": f"{PREFIX}CLASS",
     "csv_ignore": f"{PREFIX}CSV_IGNORE_PATTERNS",
+    "csv_compat_root": f"{PREFIX}CSV_COMPAT_CONTAINER_ROOT",
     "disable_hook": f"{PREFIX}DISABLED_HOOKS",
     "enable_hook": f"{PREFIX}ENABLED_HOOKS",
 }
@@ -72,6 +74,9 @@ def add_generate_options(parser: argparse.ArgumentParser) -> None:
     _add_list(add, "--feature-flag", "NAME", f"of nvidia-ctk; {NO_GIDS} has an effect",
               "--feature-flags")  # fmt: skip
     _add_list(add, "--csv.file", "FILE", "Tegra's list, instead of the usual ones", dest="csv_file")
+    add("--csv.compat-container-root", dest="csv_compat_root", metavar="DIR",
+        help="where images keep CUDA's compatibility libraries for a Jetson Orin;"
+        f" default: {ORIN_COMPAT_DIRECTORY}")  # fmt: skip
     _add_list(add, "--csv.ignore-pattern", "GLOB", "leave out paths of Tegra's lists",
               dest="csv_ignore")  # fmt: skip
 
@@ -228,7 +233,7 @@ def _choose_hook(arguments: argparse.Namespace) -> HookChoice:
         program, nvidia = locate_hook(), False
     if program and not program.startswith("/"):
         raise UsageError(f"the hook {program} is no absolute path", remedy="write the whole path")
-    return HookChoice(program, nvidia, disabled, arguments.ldconfig_path)
+    return HookChoice(program, nvidia, disabled, arguments.ldconfig_path, arguments.csv_compat_root)
 
 
 def _find_program(path: str) -> str:

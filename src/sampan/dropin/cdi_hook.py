@@ -175,12 +175,12 @@ def _read_decision(root: RootHandle) -> tuple[str, str, str]:
         content = root.read_file(COMPAT_LIST, 1024) or b""
     except OSError:
         return "", "", ""
-    lines = content.decode("utf-8", "replace").splitlines()
-    for line in lines:
-        if line.startswith(_MARK) and lines[0].startswith("/"):
-            driver, _, cuda = line.removeprefix(_MARK).partition(",")
-            return lines[0], driver, cuda
-    return "", "", ""
+    first, _, second = content.decode("utf-8", "replace").partition("\n")
+    mark, _, versions = second.partition("\n")[0].partition(_MARK)
+    if mark or not first.startswith("/") or not first.isprintable():
+        return "", "", ""
+    driver, _, cuda = versions.partition(",")
+    return first, driver, cuda
 
 
 def _open_state(words: Sequence[str]) -> tuple[int, list[str]]:

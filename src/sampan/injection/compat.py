@@ -7,7 +7,12 @@ forward compatibility is for data-centre GPUs; on others CUDA answers error 803 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from sampan.model.facts import CudaCompat
+from sampan.model.facts import (
+    COMPAT_DIRECTORY,
+    ORIN_COMPAT_DIRECTORY,
+    CudaCompat,
+    ImageFacts,
+)
 from sampan.model.inventory import Gpu
 
 DATA_CENTRE_BRANDS = frozenset({"tesla", "nvidia", "grid", "nvidia_vcs"})
@@ -78,6 +83,18 @@ def decide_cuda_compat(
     return CompatDecision(
         newer, f"CUDA {cuda or '?'} is {relation} the host's {cuda_version or '?'}"
     )
+
+
+def choose_compat_directory(gpus: Sequence[Gpu], *, tegra: bool) -> str:
+    """Where images keep the libraries for these GPUs: Jetson Orin has a package of its own."""
+    orin = tegra and any("orin" in gpu.name.lower().split() for gpu in gpus)
+    return ORIN_COMPAT_DIRECTORY if orin else COMPAT_DIRECTORY
+
+
+def find_compat(facts: ImageFacts, directory: str) -> CudaCompat | None:
+    """What the image has in such a directory; empty = the usual one. Nobody looked into others."""
+    known = {COMPAT_DIRECTORY: facts.cuda_compat, ORIN_COMPAT_DIRECTORY: facts.cuda_compat_orin}
+    return known.get(directory or COMPAT_DIRECTORY)
 
 
 def is_data_centre(gpu: Gpu) -> bool:
