@@ -195,6 +195,22 @@ def look_at_host(arguments: argparse.Namespace) -> Inventory:
     return inventory
 
 
+def choose_output(path: str, arguments: argparse.Namespace) -> str:
+    """The file's path, with the extension that engines look for; empty for ``-``, standard output.
+
+    As with nvidia-ctk, one is added where there is none.
+    """
+    if path in ("", "-"):
+        return ""
+    extension = path[path.rfind(".") :]
+    if extension not in (".yaml", ".json"):
+        path += f".{arguments.format or 'yaml'}"
+        print_warning(f"engines read .yaml and .json files alone: the file is {path}")
+    elif arguments.format and extension != f".{arguments.format}":
+        print_warning(f"{path} holds {arguments.format.upper()}: some readers go by the extension")
+    return path
+
+
 def choose_format(arguments: argparse.Namespace) -> bool:
     """Whether JSON is to be written; the option counts more than the output's extension."""
     if arguments.format:
