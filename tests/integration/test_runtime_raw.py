@@ -265,10 +265,22 @@ def test_other_calls_go_straight_through(host: DropinHost, words: list[str]) -> 
     )
 
 
+def test_other_calls_go_to_the_runtime_that_the_configuration_names_now(
+    host: DropinHost, name: str
+) -> None:
+    bundle = host.make_bundle(name)
+    assert host.run(bundle).returncode == 0
+    assert "runc version" in host.call("--version").stdout
+    host.configure(runtime='runtimes = ["crun"]')
+    assert "crun version" in host.call("--version").stdout
+    assert host.run(bundle).returncode == 0
+    assert "crun version" in host.call("--version").stdout
+
+
 def test_a_start_imports_next_to_nothing(host: DropinHost, name: str) -> None:
     bundle = host.make_bundle(name, *LOOK, NVIDIA_VISIBLE_DEVICES="0")
     assert host.run(bundle).returncode == 0
-    stub = host.prefix / "libexec/sampan/sampan-runtime"
+    stub = host.prefix / "libexec/sampan/sampan-runtime.py"
     done = subprocess.run(
         ["/usr/bin/python3", "-BISX", "importtime", str(stub), "run", "--bundle", str(bundle), f"sampan-{os.getpid()}-imports"],
         env=host.environment(), capture_output=True, text=True,

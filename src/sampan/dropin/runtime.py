@@ -18,14 +18,16 @@ import sys
 from sampan.dropin.call import EDITED, Call, parse_call
 from sampan.dropin.places import in_user_namespace, locate_directory
 from sampan.dropin.refusal import Refusal
-from sampan.dropin.settings import SettingsError, load_settings
+from sampan.dropin.settings import SettingsError, load_settings, locate_config
 from sampan.kernel.programs import find_executable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, NoReturn
 
-PLANNER = "sampan-planner"
+PLANNER, RUNTIME = "sampan-planner", "sampan-runtime"
+KEPT = "low-level"
+"""In the directory of plans: the configuration's path and the real runtime's, a line each."""
 
 
 def program(home: str) -> NoReturn:
@@ -40,9 +42,11 @@ def program(home: str) -> NoReturn:
         system = os.geteuid() == 0 and not in_user_namespace()
         cache = locate_directory(os.environ, system=system)
         settings = load_settings(os.environ, cache)
-        low_level = find_runtime(settings["runtimes"], sys.argv[0])
+        low_level = find_runtime(settings["runtimes"], f"{home}/{RUNTIME}")
         if call.subcommand in EDITED:
             _edit(call, home, settings, cache, system=system)
+            if system and cache:
+                _keep_runtime(cache, locate_config(os.environ), low_level)
     except SettingsError as error:
         _refuse(call, Refusal("runtime", str(error)))
     except Refusal as refusal:
@@ -83,6 +87,33 @@ def _edit(call: Call, home: str, settings: dict[str, Any], cache: str, *, system
             _print([f"warning: {text}"])
     except BundleError as error:
         raise Refusal("runtime", str(error)) from error
+
+
+def _keep_runtime(cache: str, config: str, low_level: str) -> None:
+    """For the shell that other calls come to, which reads no configuration (``install``)."""
+    path = f"{cache}/{KEPT}"
+    line = f"{config}\n{low_level}\n".encode()
+    try:
+        with open(path, "rb") as stream:
+            if stream.read(8192) == line and os.stat(path).st_mtime_ns > _modified(config):
+                return
+    except OSError:
+        pass
+    temporary = f"{path}.{os.getpid()}"
+    try:
+        with open(temporary, "xb") as stream:
+            stream.write(line)
+        os.rename(temporary, path)
+    except OSError:
+        # The others find it themselves.
+        return
+
+
+def _modified(path: str) -> int:
+    try:
+        return os.stat(path).st_mtime_ns
+    except OSError:
+        return 0
 
 
 def _refuse(call: Call, refusal: Refusal) -> NoReturn:
