@@ -146,6 +146,7 @@ def check_driver(
     from sampan.driver.absence import require_driver
     from sampan.gpus.requirements import check_requirements
     from sampan.gpus.selection import select_gpus
+    from sampan.gpus.variables import notice_gates
 
     if find_inventory is None:
         from sampan.driver.chosen_roots import chosen_inventory
@@ -154,11 +155,11 @@ def check_driver(
     inventory = find_inventory()
     require_driver(inventory, wanted_by=request.source)
     leases: tuple[Lease, ...] = ()
-    plan = ImportPlan()
+    plan = ImportPlan(warnings=notice_gates(user_environment))
     if request.idle_count is not None:
         names, leases, warnings = _take_idle(request, request.idle_count, inventory, lease_for)
         request = request._replace(devices=names)
-        plan = ImportPlan(warnings=warnings)
+        plan = ImportPlan(warnings=plan.warnings + warnings)
     gpus = select_gpus(request, inventory)
     check_requirements({**image_environment, **user_environment}, inventory, gpus)
     return DriverImport(request, inventory, gpus, plan, leases)
