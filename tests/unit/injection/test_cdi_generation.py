@@ -397,6 +397,9 @@ def test_one_gpu_without_numbers_is_the_device_all_on_wsl(h200: Inventory) -> No
     spec = generate(inventory).spec
     assert names(spec) == ["all"]
     assert paths(spec, "all") == ["/dev/dxg"]
+    assert names(generate(inventory, devices=("none",)).spec) == ["none"]
+    with pytest.raises(CdiSelectionError, match="no device 3"):
+        generate(inventory, devices=("3",))
 
 
 def test_a_jetson_orins_compatibility_libraries_lie_in_a_place_of_their_own(
