@@ -127,16 +127,19 @@ def test_docker_shows_the_refusal(host: DropinHost) -> None:
     not os.path.isdir("/sys/fs/cgroup/devices"), reason="the prestart hook needs cgroup v1"
 )
 def test_docker_with_gpus_finds_our_prestart_hook(host: DropinHost) -> None:
-    one, every, nested = run_steps(
+    one, every, nested, below = run_steps(
         host,
         DAEMON,
         docker("run --rm", "--gpus device=1"),
         docker("run --rm", "--gpus all"),
         docker("run --rm", "--gpus device=0 --runtime nvidia"),
+        docker("run --rm", f"--gpus all -v {host.base}/outside:/run") + " 2>&1 || true",
     )
     assert one == host.seen(1)
     assert every == host.seen(0, 1)
     assert nested == host.seen(0)
+    assert "error[prestart]" in " ".join(below)
+    assert list((host.base / "outside").iterdir()) == []
 
 
 def test_containerd_runs_a_container_through_the_runtime(host: DropinHost) -> None:

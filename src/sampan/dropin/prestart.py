@@ -8,6 +8,7 @@ change of the container's limits: there it is refused, with what to type instead
 ``sampan-runtime`` has edited is left alone.
 """
 
+import errno
 import json
 import os
 import sys
@@ -103,7 +104,18 @@ def give_driver(home: str, environment: dict[str, str], state: int) -> None:
     if fragment:
         _open_cgroup(pid, config, fragment, settings)
         join(pid, CLONE_NEWNS)
-        _lay(container.root, fragment)
+        try:
+            _lay(container.root, fragment)
+        except OSError as error:
+            if error.errno != errno.EXDEV:
+                raise
+            # A link of the image may lead into a volume, from where a mount could reach the host.
+            raise Refusal(
+                "prestart",
+                "the driver cannot be laid below a mount of the container",
+                f"{error.filename} is, or leads, below one",
+                REMEDY,
+            ) from error
         for entry in (fragment.get("hooks") or {}).get("createContainer", ()):
             if entry["path"].rpartition("/")[2] == PROGRAM:
                 os.lseek(kept, 0, os.SEEK_SET)
