@@ -117,7 +117,7 @@ def print_profile(base: Path, roots: dict[str, str]) -> None:
     for _ in range(9):
         said = subprocess.run(
             [sys.executable, str(HERE / "on_host.py"), json.dumps(roots), "--profile"],
-            env=environment, capture_output=True, check=True,
+            env=environment, stdout=subprocess.PIPE, check=True,
         ).stdout  # fmt: skip
         for name, value in json.loads(said).items():
             best[name] = min(value, best.get(name, value))
