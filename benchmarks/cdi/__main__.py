@@ -54,11 +54,17 @@ def make_roots(base: Path, description: str) -> dict[str, str]:
     return {"driver": str(host.root), "proc": str(host.proc), "sys": str(host.sys)}
 
 
+def plain_environment() -> dict[str, str]:
+    """Little, but what finds the modules on a machine without an installation."""
+    kept = {name: os.environ[name] for name in ("PYTHONPATH",) if name in os.environ}
+    return {"PATH": os.environ.get("PATH", "/usr/bin:/bin"), "LANG": "C.UTF-8", **kept}
+
+
 def make_rows(base: Path, roots: dict[str, str]) -> dict[str, tuple[list[str], dict[str, str]]]:
     """Command and environment of each row."""
     program = [sys.executable, str(HERE / "on_host.py"), json.dumps(roots)]
     words = ["generate", "--output", str(base / "cdi" / "nvidia.yaml")]
-    plain = {"PATH": os.environ.get("PATH", "/usr/bin:/bin"), "LANG": "C.UTF-8"}
+    plain = plain_environment()
     kept = {**plain, "XDG_CACHE_HOME": str(base / "cache")}
     rows = {
         "python -c pass": ([sys.executable, "-c", "pass"], plain),
@@ -106,12 +112,12 @@ def report(results: dict[str, list[tuple[float, float]]], arguments: argparse.Na
 
 def print_profile(base: Path, roots: dict[str, str]) -> None:
     """The steps of a cached run, the fastest of several for each."""
-    environment = {"PATH": "/usr/bin:/bin", "XDG_CACHE_HOME": str(base / "cache")}
+    environment = {**plain_environment(), "XDG_CACHE_HOME": str(base / "cache")}
     best: dict[str, float] = {}
     for _ in range(9):
         said = subprocess.run(
             [sys.executable, str(HERE / "on_host.py"), json.dumps(roots), "--profile"],
-            env=environment, capture_output=True, check=True,
+            env=environment, stdout=subprocess.PIPE, check=True,
         ).stdout  # fmt: skip
         for name, value in json.loads(said).items():
             best[name] = min(value, best.get(name, value))

@@ -52,11 +52,13 @@ def profile(roots: dict[str, str]) -> dict[str, float]:
 
     done("import the command table")
     import sampan.cli.cdi_generate
+    import sampan.cli.cdi_options
 
     done("import the command (engines, injection, model)")
     parser = argparse.ArgumentParser(allow_abbrev=False)
     sampan.cli.cdi_generate.configure(parser)
     arguments = parser.parse_args([])
+    sampan.cli.cdi_options.complete_options(arguments, {})
     options = sampan.cli.cdi_generate.document_options(arguments)
     done("read the command line, look for a hook")
     from sampan.driver.cache import current_inventory

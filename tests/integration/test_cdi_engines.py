@@ -152,6 +152,35 @@ def test_containers_of_other_engines_have_the_driver_through_our_hook(
     assert static == ["fine"]
 
 
+@pytest.mark.parametrize("engine", ["docker", "podman"])
+def test_a_mig_device_is_its_parent_and_its_two_access_nodes_in_other_engines(
+    peers: Peers, engine: str
+) -> None:
+    (peers.base / engine).mkdir()
+    mig = CdiHost(peers.base / engine, "mig")
+    mig.write(HookChoice(str(peers.hook)), vendor="mig.example.com")
+    document = peers.cdi.directory / "mig.yaml"
+    shutil.copy(mig.directory / "nvidia.yaml", document)
+    find = "/bin/busybox sh -c 'find /dev/nvidia* /dev/dri -type c 2>/dev/null; true'"
+    _, one, drawing = peers.script(
+        engine,
+        f"cp {document} /var/run/cdi/",
+        *(
+            peers.run(engine, find, device=device).replace("nvidia.com/", "mig.example.com/")
+            for device in ("0:1", "2:0")
+        ),
+    )
+    document.unlink()
+    assert set(one) == mig.paths("0:1")
+    assert {path for path in one if "nvidia-cap" in path or path[-1].isdecimal()} == {
+        "/dev/nvidia0",
+        "/dev/nvidia-caps/nvidia-cap48",
+        "/dev/nvidia-caps/nvidia-cap49",
+    }
+    assert set(drawing) == mig.paths("2:0")
+    assert "/dev/dri/renderD128" in drawing
+
+
 OLD_PODMAN = """
     set -e
     mount --make-rprivate /

@@ -287,3 +287,31 @@ def test_the_files_of_apptainer_s_package_are_changed_in_one_line_and_restored(
     assert changed == ["-always use nv = no", "+always use nv = yes"]
     place.configure("apptainer", "--config", str(file), "--undo")
     assert file.read_text() == packaged.read_text()
+
+
+STARTED = """
+set -eu
+mkdir -p /run/c
+containerd --config "$1" --root /run/c/root --state /run/c/state -a /run/c/sock >/run/c/log 2>&1 &
+daemon=$!
+until ctr -a /run/c/sock version >/dev/null 2>&1; do kill -0 $daemon || { cat /run/c/log >&2; exit 1; }; sleep 0.1; done
+ctr -a /run/c/sock plugins ls
+cat /run/c/log
+kill -KILL $daemon
+"""
+
+
+def test_containerd_2_starts_its_kubernetes_interface_with_the_runtime(new: Place) -> None:
+    file = new.directory / "config.toml"
+    file.write_text(PACKAGED)
+    new.configure("containerd", "--config", str(file), "--set-as-default")
+    script = str(REPOSITORY / "scripts" / "engines-sid")
+    done = subprocess.run(
+        [script, "bash", "-c", STARTED, "started", str(file)],
+        capture_output=True, text=True, cwd=REPOSITORY, timeout=120,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    states = [line.split() for line in done.stdout.splitlines() if "io.containerd." in line[:20]]
+    assert ["io.containerd.grpc.v1", "cri", "-", "ok"] in states
+    assert f'BinaryName\\":\\"{new.runtime}' in done.stdout
+    assert 'defaultRuntimeName\\":\\"nvidia' in done.stdout

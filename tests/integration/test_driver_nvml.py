@@ -235,6 +235,7 @@ class CachedHost:
             sys_root=str(self.host.sys),
             machine="x86_64",
             environment=self.environment,
+            config_search_paths=("/opt/share",),
         )
 
     def file(self) -> Path:
@@ -321,6 +322,10 @@ def add_configuration(host: FakeHost) -> None:
     host.add_file("/usr/share/glvnd/egl_vendor.d/10_nvidia.json")
 
 
+def add_configuration_elsewhere(host: FakeHost) -> None:
+    host.add_file("/opt/share/glvnd/egl_vendor.d/10_nvidia.json")
+
+
 def reboot(host: FakeHost) -> None:
     boot = host.proc / "sys/kernel/random"
     boot.mkdir(parents=True)
@@ -332,7 +337,7 @@ def reboot(host: FakeHost) -> None:
     [replace_library, remove_node, change_mode, reload_module, create_mig_device,
      destroy_mig_device, replace_compute_instance, remove_access_node, add_imex_channel,
      add_infiniband, add_dri_node, add_dri_link, unload_module, change_gpu, add_configuration,
-     reboot],
+     add_configuration_elsewhere, reboot],
     ids=lambda change: change.__name__,
 )  # fmt: skip
 def test_a_changed_host_is_looked_at_again(cached: CachedHost, change: object) -> None:

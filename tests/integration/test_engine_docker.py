@@ -85,6 +85,21 @@ def test_the_group_of_the_nodes_is_given_where_docker_forgets_it(
         document.unlink(missing_ok=True)
 
 
+def test_names_of_devices_are_taken_from_the_option_and_from_the_variable(
+    engines: ForeignEngines, document: Path
+) -> None:
+    for words in (
+        ("--device", "nvidia.com/gpu=1"),
+        ("-e", "NVIDIA_VISIBLE_DEVICES=nvidia.com/gpu=1"),
+    ):
+        assert output(engines.run("docker", "--rm", *words, IMAGE, "/program", *LOOK)) == seen(1)
+    document.unlink()
+    unwritten = engines.run(
+        "docker", "--rm", "--device", "nvidia.com/gpu=1", IMAGE, "/program", *LOOK
+    )
+    assert output(unwritten) == seen(1)
+
+
 @pytest.mark.parametrize("spoil", ["missing", "hook", "wrong-gpu", "broken"])
 def test_a_document_that_would_fail_or_lie_is_passed_over(
     engines: ForeignEngines, document: Path, spoil: str
@@ -105,25 +120,24 @@ def test_a_document_that_would_fail_or_lie_is_passed_over(
     assert "GPUs get in by plain flags" in done.stderr
 
 
-def test_a_runtime_that_imports_the_driver_gets_the_variables(engines: ForeignEngines) -> None:
-    # runc under the name stands for sampan-runtime, whose own tests say what it does with them.
-    runtime = engines.base / "sampan-runtime"
-    runtime.write_text('#!/bin/sh\nexec /usr/sbin/runc "$@"\n')
-    runtime.chmod(0o755)
-    engines.reload_runtimes({"gpu-runtime": str(runtime)})
+def test_our_runtime_gets_the_variables_where_the_daemon_has_it(
+    engines: ForeignEngines, document: Path
+) -> None:
+    engines.reload_runtimes({"gpu-runtime": engines.install_runtime()})
     try:
-        done = engines.run("docker", "--rm", "--verbose", "--gpus", "device=1", IMAGE, "/program",
-            "$NVIDIA_VISIBLE_DEVICES", "$NVIDIA_DRIVER_CAPABILITIES")  # fmt: skip
-        nothing = engines.run("docker", "--rm", "--verbose", "-e", "NVIDIA_VISIBLE_DEVICES=none", IMAGE, "/program",
-            "$NVIDIA_VISIBLE_DEVICES")  # fmt: skip
+        done = engines.run("docker", "--rm", "--verbose", "--gpus", "device=1", IMAGE, "/program", *LOOK,
+            "$NVIDIA_DRIVER_CAPABILITIES")  # fmt: skip
+        none = engines.run("docker", "--rm", "-e", "NVIDIA_VISIBLE_DEVICES=none", IMAGE, "/program", *LOOK)  # fmt: skip
+        old = subprocess.run(
+            engines.sampan("docker", "run", "--rm", "--network=none", IMAGE, "/program", *LOOK),
+            env=engines.environment(NV_GPU="0"), stdin=subprocess.DEVNULL, capture_output=True, text=True,
+        )  # fmt: skip
     finally:
         engines.reload_runtimes({})
-    assert output(done) == [
-        "$NVIDIA_VISIBLE_DEVICES GPU-00000002-aaaa-bbbb-cccc-000000000002",
-        "$NVIDIA_DRIVER_CAPABILITIES compute,utility",
-    ]
+    assert output(done) == [*seen(1), "$NVIDIA_DRIVER_CAPABILITIES compute,utility"]
     assert "GPUs get in by runtime: docker has the runtime gpu-runtime" in done.stderr
-    assert output(nothing) == ["$NVIDIA_VISIBLE_DEVICES none"]
+    assert output(none) == seen()
+    assert output(old) == seen(0)
 
 
 def test_nothing_is_given_when_nothing_is_asked(engines: ForeignEngines, document: Path) -> None:
@@ -259,6 +273,35 @@ def test_a_detached_container_starts_again_with_its_gpus(engines: ForeignEngines
         assert again.stdout.splitlines() == seen(1)
     finally:
         engines.engine("docker", "rm", "-f", "sampan-again")
+
+
+def test_a_committed_image_keeps_empty_files_where_the_driver_was_and_works_again(
+    engines: ForeignEngines,
+) -> None:
+    run = ("--gpus", "all", "--name", "sampan-committed", IMAGE, "/program", "libcuda.so.1")
+    committed = f"{IMAGE}-committed"
+    try:
+        assert output(engines.run("docker", *run)) == [f"libcuda.so.1 {CUDA}"]
+        engines.engine("docker", "commit", "sampan-committed", committed)
+    finally:
+        engines.engine("docker", "rm", "-f", "sampan-committed")
+    path = "/usr/lib64/libcuda.so.1"
+    assert output(engines.run("docker", "--rm", committed, "/program", path)) == [f"{path} 0"]
+    again = engines.run("docker", "--rm", "--gpus", "device=1", committed, "/program", *LOOK)
+    assert output(again) == seen(1)
+
+
+def test_docker_20_10_needs_nothing_but_plain_flags() -> None:
+    with foreign_engines(suite="bookworm") as old:
+        done = old.run(
+            "docker", "--rm", "--verbose", "--gpus", "device=1", IMAGE, "/program", *LOOK
+        )
+        assert output(done) == seen(1)
+        assert "not by CDI: docker 20.10" in done.stderr
+        none = old.run("docker", "--rm", IMAGE, "/program", *LOOK)
+        assert output(none)[3:] == [f"{name} absent" for name in LOOK[3:]]
+        named = old.run("docker", "--rm", "--device", "vendor.com/thing=a", IMAGE, "/program")
+        assert "error[engine-option]: docker 20.10" in named.stderr
 
 
 def test_nvidia_docker_gives_what_the_images_variables_ask_for(engines: ForeignEngines) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from sampan.dropin.stub import install_hook
 from support.cdi_host import CUDA, OPENCL
+from support.engine_host import engine_host
 from support.foreign_engines import IMAGE, ForeignEngines, foreign_engines
 
 pytestmark = pytest.mark.integration
@@ -121,54 +122,56 @@ def test_a_cdi_device_of_any_vendor_goes_with_the_gpus(engines: ForeignEngines, 
     assert output(done) == ["$THING yes", *seen(1)]
 
 
-OLD = """
-set -e
+PRIVATE = """
 mount --make-rprivate /
 if mountpoint -q /sys/fs/cgroup/unified; then umount -l /sys/fs/cgroup/unified; fi
 exec "$@"
 """
+WRAPPER = """
+verb=$1
+shift
+if [ "$verb" = run ]; then set -- --cgroups=disabled {limits} "$@"; fi
+exec {podman} --cgroup-manager=cgroupfs --storage-driver=vfs {places} "$verb" "$@"
+"""
 
 
-def test_this_machines_podman_takes_plain_flags(engines: ForeignEngines) -> None:
+@pytest.mark.parametrize("user", ["root", "ranged"])
+def test_this_machines_podman_takes_plain_flags_with_and_without_root(user: str) -> None:
     podman = shutil.which("podman", path="/usr/bin:/usr/local/bin")
     if podman is None:
         pytest.skip("podman is not installed")
-    base = engines.base / "old"
-    (base / "bin").mkdir(parents=True)
-    wrapper = base / "bin/podman"
-    # --cgroups and the limits are this machine's matter; they come after `run`.
-    wrapper.write_text(
-        f'#!/bin/sh\nverb=$1; shift\nset -- --root {base}/graph --runroot {base}/run "$verb" "$@"\n'
-        f'if [ "$verb" = run ]; then shift 5; set -- --root {base}/graph --runroot {base}/run run --cgroups=disabled'
-        ' --ulimit nofile=1024:1024 --ulimit nproc=1024:1024 "$@"; fi\n'
-        f'exec {podman} "$@"\n'
-    )
-    wrapper.chmod(0o755)
-    path = f"{base}/bin:/usr/bin:/bin:/usr/sbin:/sbin"
-    environment = {**engines.environment(PATH=path), "PODMAN_IGNORE_CGROUPSV1_WARNING": "1"}
-    imported = subprocess.run(
-        [str(wrapper), "import", str(engines.base / "small.tar"), IMAGE], capture_output=True, text=True, env=environment,
-    )  # fmt: skip
-    assert imported.returncode == 0, imported.stderr
-    words = (
-        "run",
-        "--engine",
-        "podman",
-        "--network",
-        "none",
-        "--rm",
-        "--verbose",
-        "--gpus",
-        "device=1",
-        IMAGE,
-    )
-    done = subprocess.run(
-        ["unshare", "--mount", "sh", "-c", OLD, "sh",
-         *engines.sampan(*words, "/program", *LOOK, documents=str(engines.base / "nowhere"))],
-        capture_output=True, text=True, env=environment, cwd="/",
-    )  # fmt: skip
-    for directory in ("graph/overlay", "graph/vfs"):
-        if os.path.ismount(base / directory):
-            subprocess.run(["umount", "-l", str(base / directory)])
-    assert output(done) == seen(1), done.stderr
-    assert "GPUs get in by plain flags" in done.stderr
+    if os.geteuid() != 0:
+        pytest.skip("the nodes of the host need root")
+    with engine_host() as host:
+        base = host.base / "foreign"
+        base.mkdir()
+        host.base.chmod(0o755)
+        engines = ForeignEngines(base)
+        # The machine's own limits and cgroups are none of our program's business.
+        places = f"--root {base}/graph --runroot {base}/run" if user == "root" else ""
+        limits = "--ulimit nofile=1024:1024 --ulimit nproc=1024:1024" if user == "root" else ""
+        text = WRAPPER.format(podman=podman, places=places, limits=limits)
+        engines.add_program("podman", text)
+        environment = {
+            **host.environment(user),
+            "PATH": engines.environment()["PATH"],
+            "PYTHONWARNINGS": "ignore",
+            "PODMAN_IGNORE_CGROUPSV1_WARNING": "1",
+            "XDG_RUNTIME_DIR": str(host.runtime(user)),
+            "TMPDIR": str(host.home(user)),
+        }
+
+        def go(*line: str) -> "subprocess.CompletedProcess[str]":
+            private = ["unshare", "--mount", "sh", "-c", PRIVATE, "sh"]
+            return subprocess.run(
+                [*private, *host.command(user=user, program=line)],
+                env=environment, cwd="/", stdin=subprocess.DEVNULL, capture_output=True, text=True,
+            )  # fmt: skip
+
+        output(go(f"{engines.programs}/podman", "import", str(base / "small.tar"), IMAGE))
+        words = ("run", "--engine", "podman", "--network", "none", "--rm", "--verbose", "--gpus", "device=1")  # fmt: skip
+        done = go(*engines.sampan(*words, IMAGE, "/program", *LOOK, documents="/nowhere"))
+        assert output(done) == seen(1)
+        assert "GPUs get in by plain flags" in done.stderr
+        # Files of subordinate ids go with podman's own tool.
+        go(podman, "unshare", "rm", "-rf", str(host.home(user) / ".local"))

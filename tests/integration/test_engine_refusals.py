@@ -116,3 +116,18 @@ def test_a_gpu_where_there_is_none_says_what_is_missing(host: EngineHost) -> Non
     assert done.returncode == 125
     assert "/proc/driver/nvidia" in done.stderr
     assert "remedy:" in done.stderr
+
+
+def test_the_driver_is_looked_for_below_the_roots_that_were_named(
+    host: EngineHost, tmp_path: Path
+) -> None:
+    root = tmp_path / "driver"
+    (root / "dev").mkdir(parents=True)
+    words = ("run", "--rm", "--gpus", "all", "testimage", "true")
+    done = host.run(*words[:2], "--driver-root", str(root), *words[2:])
+    assert done.returncode == 125
+    assert f"no device node {root}/dev/nvidiactl" in done.stderr
+    done = host.run(*words, variables={"SAMPAN_DEV_ROOT": str(root)})
+    assert f"no device node {root}/dev/nvidiactl" in done.stderr
+    done = host.run(*words, variables={"SAMPAN_DRIVER_ROOT": "/nowhere"})
+    assert "SAMPAN_DRIVER_ROOT /nowhere is no directory" in done.stderr

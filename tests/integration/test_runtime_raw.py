@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from support.dropin_host import LIBRARIES, NODES, DropinHost
+from support.described_host import make_described_host
+from support.dropin_host import LIBRARIES, NODES, ONE_HIERARCHY, DropinHost
 
 pytestmark = pytest.mark.integration
 LOOK = (*LIBRARIES, *NODES)
@@ -168,6 +169,69 @@ def test_a_user_namespace(host: DropinHost, name: str) -> None:
     assert (done.stderr, done.stdout.splitlines()) == ("", host.seen(0))
 
 
+def test_an_ordinary_users_own_runtime(host: DropinHost, name: str) -> None:
+    bundle = host.make_bundle(name, *LOOK, NVIDIA_VISIBLE_DEVICES="1")
+    config = json.loads((bundle / "config.json").read_text())
+    ids = [{"containerID": 0, "hostID": 65534, "size": 1}]
+    linux = {"uidMappings": ids, "gidMappings": ids}
+    linux["namespaces"] = [*config["linux"]["namespaces"], {"type": "user"}]
+    mounts = [one for one in config["mounts"] if one["type"] != "sysfs"]
+    host.edit(bundle, linux=linux, mounts=mounts)
+    run_time = bundle / "run-time"
+    run_time.mkdir(mode=0o700)
+    subprocess.run(["chown", "-R", "65534:65534", str(bundle)], check=True)
+    become = ["setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups"]
+    words = [str(host.runtime), "--root", str(run_time / "runc"), "--rootless=true"]
+    parents = [
+        bundle,
+        *(p for p in bundle.parents if p.is_relative_to("/tmp") and str(p) != "/tmp"),
+    ]
+    modes = [(place, place.stat().st_mode) for place in parents]
+    try:
+        for place in parents:
+            place.chmod(0o755)
+        done = subprocess.run(
+            ["unshare", "--mount", "sh", "-c", ONE_HIERARCHY, "sh",
+             *become, *words, "run", "--bundle", str(bundle), f"sampan-{os.getpid()}-user"],
+            env={**host.environment(), "XDG_RUNTIME_DIR": str(run_time)},
+            capture_output=True, text=True,
+        )  # fmt: skip
+    finally:
+        for place, mode in modes:
+            place.chmod(mode)
+    assert done.stdout.splitlines() == host.seen(1), done.stderr
+    assert list((run_time / "sampan/dropin").glob("plan-*.json"))
+
+
+@pytest.mark.parametrize(
+    ("value", "nodes"),
+    [("0:1", None), ("0", "error[gpu-mig]")],
+)
+def test_mig_devices_come_with_their_parent_and_access_nodes(
+    host: DropinHost, name: str, tmp_path: Path, value: str, nodes: str | None
+) -> None:
+    mig = make_described_host(tmp_path / "mig", "mig", real_nodes=True)
+    host.config.write_text(
+        f'[nvidia-container-cli]\nroot = "{mig.root}"\n[sampan]\n'
+        f'proc-root = "{mig.proc}"\nsys-root = "{mig.sys}"\n'
+    )
+    inventory = mig.take(nvml=True)
+    device = inventory.gpus[0].mig_devices[1]
+    others = {
+        node.path for gpu in inventory.gpus for part in gpu.mig_devices for node in part.nodes
+    }
+    others -= {node.path for node in device.nodes}
+    given = [inventory.gpus[0].nodes[0], *device.nodes]
+    look = [node.path for node in given] + sorted(others)
+    bundle = host.make_bundle(name, *look, NVIDIA_VISIBLE_DEVICES=value)
+    done = host.run(bundle)
+    if nodes is not None:
+        assert nodes in done.stderr
+        return
+    lines = [f"{node.path} {node.major}:{node.minor}" for node in given]
+    assert done.stdout.splitlines() == lines + [f"{path} absent" for path in sorted(others)]
+
+
 def test_annotations_count_before_the_variable(host: DropinHost, name: str) -> None:
     bundle = host.make_bundle(name, *LOOK, "$NVIDIA_VISIBLE_DEVICES", NVIDIA_VISIBLE_DEVICES="all")
     host.edit(bundle, annotations={"cdi.k8s.io/plugin_1": "nvidia.com/gpu=1"})
@@ -265,10 +329,22 @@ def test_other_calls_go_straight_through(host: DropinHost, words: list[str]) -> 
     )
 
 
+def test_other_calls_go_to_the_runtime_that_the_configuration_names_now(
+    host: DropinHost, name: str
+) -> None:
+    bundle = host.make_bundle(name)
+    assert host.run(bundle).returncode == 0
+    assert "runc version" in host.call("--version").stdout
+    host.configure(runtime='runtimes = ["crun"]')
+    assert "crun version" in host.call("--version").stdout
+    assert host.run(bundle).returncode == 0
+    assert "crun version" in host.call("--version").stdout
+
+
 def test_a_start_imports_next_to_nothing(host: DropinHost, name: str) -> None:
     bundle = host.make_bundle(name, *LOOK, NVIDIA_VISIBLE_DEVICES="0")
     assert host.run(bundle).returncode == 0
-    stub = host.prefix / "libexec/sampan/sampan-runtime"
+    stub = host.prefix / "libexec/sampan/sampan-runtime.py"
     done = subprocess.run(
         ["/usr/bin/python3", "-BISX", "importtime", str(stub), "run", "--bundle", str(bundle), f"sampan-{os.getpid()}-imports"],
         env=host.environment(), capture_output=True, text=True,
@@ -281,7 +357,8 @@ def test_a_start_imports_next_to_nothing(host: DropinHost, name: str) -> None:
     ours = {module for module in loaded if module.startswith("sampan.")}
     assert ours <= {
         "sampan.dropin", "sampan.dropin.runtime", "sampan.dropin.bundle", "sampan.dropin.call",
-        "sampan.dropin.edits", "sampan.dropin.plans", "sampan.dropin.quick_json",
+        "sampan.dropin.editing", "sampan.dropin.edits", "sampan.dropin.places", "sampan.dropin.plans",
+        "sampan.dropin.quick_json", "sampan.dropin.refusal",
         "sampan.dropin.settings", "sampan.dropin.wish", "sampan.kernel", "sampan.kernel.freshness",
         "sampan.kernel.programs",
     }  # fmt: skip

@@ -20,6 +20,7 @@ from typing import Any
 
 import pytest
 
+from sampan.dropin.install import install
 from sampan.model.inventory import Inventory
 from support.cdi_host import CdiHost
 from support.engine_host import wait_until
@@ -27,6 +28,7 @@ from support.small_root import SmallRoot
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 IMAGE = "localhost/sampan-foreign"
+SCRIPT = "scripts/engines-sid"
 _SESSION = """
 set -e
 mkdir -p /etc/cdi
@@ -49,11 +51,11 @@ from pathlib import Path
 import sampan.driver.cache
 import sampan.driver.cdi_files
 inventory = pickle.loads(Path(sys.argv[1]).read_bytes())
-sampan.driver.cache.current_inventory = lambda: inventory
-import sampan.engines.podman, sampan.engines.gpu_ways, sampan.engines.cdi
+sampan.driver.cache.current_inventory = lambda *_, **__: inventory
+import sampan.engines.gpu_ways
 if sys.argv[2]:
     # The directories of podman in the session are not those of this machine.
-    sampan.engines.podman.SPEC_DIRECTORIES = (sys.argv[2],)
+    sampan.driver.cdi_files.SPEC_DIRECTORIES = (sys.argv[2],)
 hook = sys.argv[3]
 if hook:
     sampan.engines.gpu_ways.locate_hook = lambda: hook
@@ -66,9 +68,9 @@ program()
 class ForeignEngines:
     """A described host with two GPUs, a small image in each engine, and command lines."""
 
-    def __init__(self, base: Path, description: str = "two-gpus") -> None:
+    def __init__(self, base: Path) -> None:
         self.base = base
-        self.cdi = CdiHost(base, description)
+        self.cdi = CdiHost(base)
         self.inventory: Inventory = self.cdi.host.take(nvml=True)
         (base / "inventory").write_bytes(pickle.dumps(self.inventory))
         self.daemon = 0
@@ -106,6 +108,16 @@ class ForeignEngines:
         """Another described host, to be given to ``run``."""
         (self.base / name).write_bytes(pickle.dumps(inventory))
         return name
+
+    def install_runtime(self) -> str:
+        """``sampan install`` for this host; the path of ``sampan-runtime``."""
+        host = self.cdi.host
+        (self.base / "config.toml").write_text(
+            f'[nvidia-container-cli]\nroot = "{host.root}"\n'
+            f'[sampan]\nproc-root = "{host.proc}"\nsys-root = "{host.sys}"\n'
+        )
+        install(str(self.base / "prefix"))
+        return str(self.base / "prefix/bin/sampan-runtime")
 
     def reload_runtimes(self, runtimes: dict[str, str]) -> None:
         """Have docker's daemon know these runtimes beside its own."""
@@ -154,35 +166,39 @@ class ForeignEngines:
 
 
 @contextlib.contextmanager
-def foreign_engines(
-    daemon_options: str = "", description: str = "two-gpus"
-) -> Iterator[ForeignEngines]:
-    """The engines of Debian sid in one session.
+def foreign_engines(daemon_options: str = "", suite: str = "sid") -> Iterator[ForeignEngines]:
+    """The engines of a Debian suite in one session.
 
     Args:
         daemon_options: of dockerd; ``{base}`` is the directory of the tests.
-        description: of the host.
+        suite: ``sid``, or ``bookworm`` with docker 20.10.
     """
     if os.geteuid() != 0:
         pytest.skip("the chroot of Debian sid needs root")
     base = Path(tempfile.mkdtemp(prefix="sampan-foreign-", dir="/tmp"))
     base.chmod(0o755)
     try:
-        made = ForeignEngines(base, description)
-        with _session(made, daemon_options.format(base=base)):
+        made = ForeignEngines(base)
+        with _session(made, daemon_options.format(base=base), suite):
             yield made
     finally:
         shutil.rmtree(base, ignore_errors=True)
 
 
 @contextlib.contextmanager
-def _session(made: ForeignEngines, options: str) -> Iterator[None]:
+def _session(made: ForeignEngines, options: str, suite: str) -> Iterator[None]:
     base = made.base
     (base / "daemon.json").write_text("{}")
+    chosen = [] if suite == "sid" else ["--suite", suite]
     session = subprocess.Popen(
-        ["scripts/engines-sid", "sh", "-c", _SESSION],
+        [SCRIPT, *chosen, "sh", "-c", _SESSION],
         cwd=REPOSITORY,
-        env={**os.environ, "base": str(base), "options": options},
+        env={
+            **os.environ,
+            "base": str(base),
+            "options": options,
+            "NVIDIA_CTK_CONFIG_FILE_PATH": str(base / "config.toml"),
+        },
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -192,7 +208,7 @@ def _session(made: ForeignEngines, options: str) -> Iterator[None]:
         assert session.stdout is not None
         assert session.stderr is not None
         if session.stdout.readline().strip() != "ready":
-            pytest.skip(f"no docker of Debian sid here: {session.stderr.read().strip()}")
+            pytest.skip(f"no docker of Debian {suite} here: {session.stderr.read().strip()}")
         inside = Path(f"/proc/{session.pid}/task/{session.pid}/children").read_text().split()[0]
         enter = f"nsenter --target {inside} --mount --wdns=/"
         below = Path(f"/proc/{inside}/task/{inside}/children").read_text().split()

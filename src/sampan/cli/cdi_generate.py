@@ -6,6 +6,7 @@ import os
 from sampan.cli.cdi_options import (
     add_generate_options,
     choose_format,
+    choose_output,
     complete_options,
     document_options,
     find_inventory,
@@ -31,6 +32,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def main(arguments: argparse.Namespace) -> int:
     """Print or write the document."""
     complete_options(arguments, os.environ)
+    arguments.output = choose_output(arguments.output, arguments)
     options = document_options(arguments)
     if arguments.capability_classes and not arguments.output:
         raise UsageError(

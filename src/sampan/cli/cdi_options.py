@@ -2,7 +2,6 @@
 
 import argparse
 import fnmatch
-import os
 from collections.abc import Callable, Mapping, Sequence
 
 from sampan.cli.flags import add_flag
@@ -11,6 +10,7 @@ from sampan.errors import UsageError
 from sampan.injection.cdi_devices import STRATEGIES
 from sampan.injection.cdi_generate import EXTRA_MODES, MODES, CdiOptions
 from sampan.injection.cdi_jobs import WITHOUT_EFFECT, HookChoice, choose_jobs
+from sampan.model.facts import ORIN_COMPAT_DIRECTORY
 from sampan.model.inventory import CAPABILITIES, Inventory
 
 NO_GIDS = "no-additional-gids-for-device-nodes"
@@ -28,11 +28,12 @@ OTHER_VARIABLES: dict[str, str] = {
     "nvidia_cdi_hook_path": "NVIDIA_CTK_CDI_HOOK_PATH",
     "class_name": f"{PREFIX}CLASS",
     "csv_ignore": f"{PREFIX}CSV_IGNORE_PATTERNS",
+    "csv_compat_root": f"{PREFIX}CSV_COMPAT_CONTAINER_ROOT",
     "disable_hook": f"{PREFIX}DISABLED_HOOKS",
     "enable_hook": f"{PREFIX}ENABLED_HOOKS",
 }
 """nvidia-ctk's variables that are not called as their options, or their plural (its generate.go)."""
-DEFAULTS: dict[str, str] = {"mode": "auto", "driver_root": "/", "capabilities": "all"}
+DEFAULTS: dict[str, str] = {"mode": "auto", "capabilities": "all"}
 """Of options that neither the command line nor a variable names; else the empty text."""
 
 
@@ -52,8 +53,8 @@ def add_generate_options(parser: argparse.ArgumentParser) -> None:
     _add_list(add, "--device-id", "ID", "only this GPU or MIG device (0, 0:1, a UUID), or none",
               "--device-ids", "--device", "--devices")  # fmt: skip
     add_flag(add, "--no-all-device", help="no device `all`")
-    add("--driver-root", metavar="DIR", help="stands for / of the driver's system")
-    add("--dev-root", metavar="DIR", help="holds dev; default: driver root, else /")
+    add("--driver-root", metavar="DIR", help="as of sampan run")
+    add("--dev-root", metavar="DIR", help="as of sampan run")
     _add_list(add, "--library-search-path", "DIR", "look for libraries here first")
     _add_list(add, "--config-search-path", "DIR", "look for configuration files here too")
     add("--vendor", "--cdi-vendor", help="default: nvidia.com")
@@ -73,6 +74,9 @@ def add_generate_options(parser: argparse.ArgumentParser) -> None:
     _add_list(add, "--feature-flag", "NAME", f"of nvidia-ctk; {NO_GIDS} has an effect",
               "--feature-flags")  # fmt: skip
     _add_list(add, "--csv.file", "FILE", "Tegra's list, instead of the usual ones", dest="csv_file")
+    add("--csv.compat-container-root", dest="csv_compat_root", metavar="DIR",
+        help="where images keep CUDA's compatibility libraries for a Jetson Orin;"
+        f" default: {ORIN_COMPAT_DIRECTORY}")  # fmt: skip
     _add_list(add, "--csv.ignore-pattern", "GLOB", "leave out paths of Tegra's lists",
               dest="csv_ignore")  # fmt: skip
 
@@ -164,12 +168,10 @@ def look_at_host(arguments: argparse.Namespace) -> Inventory:
     Raises:
         UsageError: a root is no directory.
     """
-    driver_root = arguments.driver_root
-    dev_root = arguments.dev_root or (driver_root if os.path.isdir(f"{driver_root}/dev") else "/")
-    for option, root in (("--driver-root", driver_root), ("--dev-root", dev_root)):
-        if not os.path.isdir(root):
-            raise UsageError(f"{option} {root} is no directory", remedy="name one that exists")
-    if arguments.config_search_path or arguments.csv_file:
+    from sampan.driver.chosen_roots import choose_roots
+
+    driver_root, dev_root = choose_roots(arguments.driver_root, arguments.dev_root)
+    if arguments.csv_file:
         from sampan.driver.inventory import take_inventory
 
         inventory = take_inventory(
@@ -183,11 +185,30 @@ def look_at_host(arguments: argparse.Namespace) -> Inventory:
         from sampan.driver.cache import current_inventory
 
         inventory = current_inventory(
-            driver_root, dev_root, library_search_paths=arguments.library_search_path
+            driver_root,
+            dev_root,
+            library_search_paths=arguments.library_search_path,
+            config_search_paths=arguments.config_search_path,
         )
     if inventory.platform == "tegra" and arguments.csv_ignore:
         return _ignore(inventory, arguments.csv_ignore)
     return inventory
+
+
+def choose_output(path: str, arguments: argparse.Namespace) -> str:
+    """The file's path, with the extension that engines look for; empty for ``-``, standard output.
+
+    As with nvidia-ctk, one is added where there is none.
+    """
+    if path in ("", "-"):
+        return ""
+    extension = path[path.rfind(".") :]
+    if extension not in (".yaml", ".json"):
+        path += f".{arguments.format or 'yaml'}"
+        print_warning(f"engines read .yaml and .json files alone: the file is {path}")
+    elif arguments.format and extension != f".{arguments.format}":
+        print_warning(f"{path} holds {arguments.format.upper()}: some readers go by the extension")
+    return path
 
 
 def choose_format(arguments: argparse.Namespace) -> bool:
@@ -228,7 +249,7 @@ def _choose_hook(arguments: argparse.Namespace) -> HookChoice:
         program, nvidia = locate_hook(), False
     if program and not program.startswith("/"):
         raise UsageError(f"the hook {program} is no absolute path", remedy="write the whole path")
-    return HookChoice(program, nvidia, disabled, arguments.ldconfig_path)
+    return HookChoice(program, nvidia, disabled, arguments.ldconfig_path, arguments.csv_compat_root)
 
 
 def _find_program(path: str) -> str:

@@ -6,6 +6,7 @@ import os
 from sampan.cli.cdi_options import (
     add_generate_options,
     choose_format,
+    choose_output,
     complete_options,
     document_options,
     look_at_host,
@@ -38,7 +39,7 @@ def main(arguments: argparse.Namespace) -> int:
     from sampan.driver.absence import require_driver
 
     complete_options(arguments, os.environ)
-    path = arguments.output = arguments.output or DEFAULT_OUTPUT
+    path = arguments.output = choose_output(arguments.output, arguments) or DEFAULT_OUTPUT
     options = document_options(arguments)
     inventory = look_at_host(arguments)
     if not inventory.module_version and inventory.platform in ("none", "discrete"):

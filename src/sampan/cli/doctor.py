@@ -70,8 +70,12 @@ def main(arguments: argparse.Namespace) -> int:
 
 
 def make_host() -> Host:
-    """This machine."""
-    return Host()
+    """This machine, and the driver where SAMPAN_DRIVER_ROOT says that it is."""
+    from sampan.driver.chosen_roots import choose_roots
+    from sampan.driver.inventory import take_inventory
+
+    roots = choose_roots()
+    return Host(find_inventory=lambda: take_inventory(roots.driver, roots.dev))
 
 
 def _load_image(name: str) -> Image:

@@ -55,10 +55,7 @@ def main(arguments: argparse.Namespace) -> int:
             document["left_out"] = [{"path": path, "reason": why} for path, why in left_out]
         print(json.dumps(document, indent=2))
     elif rows:
-        print(
-            f"Driver {inventory.driver_version or '?'} (kernel module"
-            f" {inventory.module_version or 'not loaded'}, CUDA {inventory.cuda_version or '?'})"
-        )
+        print(_summary(inventory))
         print(format_columns(("KIND", "NAME", "CAPABILITIES", "HOST PATH", "FOUND IN"), rows))
         if left_out:
             print()
@@ -69,6 +66,15 @@ def main(arguments: argparse.Namespace) -> int:
         print_error(error)
         return 1
     return 0
+
+
+def _summary(inventory: Inventory) -> str:
+    """Versions; those of WSL's driver, and the modules of a board's kernel, say none."""
+    facts = [f"kernel module {inventory.module_version or 'not loaded'}"]
+    if inventory.platform in ("wsl", "tegra"):
+        facts = ["of Windows" if inventory.platform == "wsl" else "of this board"]
+    facts += [f"CUDA {inventory.cuda_version}"] if inventory.cuda_version else []
+    return f"Driver {inventory.driver_version or 'of unknown version'} ({', '.join(facts)})"
 
 
 def list_parts(inventory: Inventory, wanted: tuple[str, ...]) -> list[tuple[str, ...]]:

@@ -1,23 +1,26 @@
-"""Options of the commands that look at the host's driver, and the inventory they mean."""
+"""Options of the commands that look at the host's driver, and the inventory they mean.
+
+Light imports: ``sampan run`` has the roots, too.
+"""
 
 import argparse
 import os
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
-from sampan.errors import UsageError
-from sampan.model.inventory import Inventory
+if TYPE_CHECKING:
+    from sampan.model.inventory import Inventory
+
+
+def add_root_options(add: Callable[..., argparse.Action]) -> None:
+    """Add ``--driver-root`` and ``--dev-root``; ``driver.chosen_roots`` reads them."""
+    add("--driver-root", default="", metavar="DIR", help="stands for / of the system that the driver is installed in; default: $SAMPAN_DRIVER_ROOT, else /")  # fmt: skip
+    add("--dev-root", default="", metavar="DIR", help="holds dev/nvidia*; default: $SAMPAN_DEV_ROOT, else the driver root where it holds dev, else /")  # fmt: skip
 
 
 def add_driver_options(parser: argparse.ArgumentParser) -> None:
     """Add the roots, the search paths, ``--format`` and ``--json``."""
-    parser.add_argument(
-        "--driver-root",
-        default="/",
-        metavar="DIR",
-        help="the directory standing for / of the system that the driver is installed in",
-    )
-    parser.add_argument(
-        "--dev-root", default="/", metavar="DIR", help="the directory that holds dev/nvidia*"
-    )
+    add_root_options(parser.add_argument)
     parser.add_argument(
         "--library-search-path",
         action="append",
@@ -42,30 +45,22 @@ def add_driver_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def find_inventory(arguments: argparse.Namespace) -> Inventory:
+def find_inventory(arguments: argparse.Namespace) -> "Inventory":
     """The inventory that the options mean, taken now.
 
     Raises:
         UsageError: a root is no directory.
     """
-    for option, root in (
-        ("--driver-root", arguments.driver_root),
-        ("--dev-root", arguments.dev_root),
-    ):
-        if not os.path.isdir(root):
-            raise UsageError(
-                f"{option} {root} is no directory",
-                evidence="not a directory" if os.path.lexists(root) else "it does not exist",
-                remedy=f"name the directory that stands for /, or leave out {option}",
-            )
     from sampan.driver.cache import list_share_directories
+    from sampan.driver.chosen_roots import choose_roots
     from sampan.driver.inventory import take_inventory
 
+    roots = choose_roots(arguments.driver_root, arguments.dev_root)
     # What the environment says is about this host, not about another system's tree.
-    environment = os.environ if arguments.driver_root == "/" else {}
+    environment = os.environ if roots.driver == "/" else {}
     return take_inventory(
-        arguments.driver_root,
-        arguments.dev_root,
+        roots.driver,
+        roots.dev,
         library_search_paths=arguments.library_search_path,
         config_search_paths=(*arguments.config_search_path, *list_share_directories(environment)),
         mps_directory=environment.get("CUDA_MPS_PIPE_DIRECTORY", ""),

@@ -34,6 +34,7 @@ def with_image(
     platform: str = "",
     gpus: str | None = None,
     variables: Mapping[str, str] | None = None,
+    roots: tuple[str, str] = ("", ""),
 ) -> Result:
     """Do something with an image of the store, after pulling it where the policy wants that.
 
@@ -44,10 +45,11 @@ def with_image(
         platform: text of ``--platform``; empty = the host's.
         gpus: text of ``--gpus``: the driver is held against the image before it is fetched.
         variables: ``-e`` of the container to come.
+        roots: driver root and dev root that the driver is looked for in, as written.
     """
 
     def fetch(how: str) -> None:
-        pull(name, policy=how, platform=platform, gpus=gpus, variables=variables or {})
+        pull(name, policy=how, platform=platform, gpus=gpus, variables=variables or {}, roots=roots)
 
     if policy in ("always", "newer") and _is_name(name):
         fetch(policy)
@@ -72,6 +74,7 @@ def pull(
     variables: Mapping[str, str] | None = None,
     settings: "Settings | None" = None,
     form: str = "",
+    roots: tuple[str, str] = ("", ""),
 ) -> StoredImage:
     """Pull an image as the policy wants it, and show how it goes.
 
@@ -83,10 +86,12 @@ def pull(
         variables: ``-e`` of the container to come.
         settings: of the registry client; None = the usual ones.
         form: as of ``show_pull``; empty = what fits standard error.
+        roots: driver root and dev root, as of ``with_image``.
     """
     import signal
 
     from sampan.cli.pull_progress import show_pull
+    from sampan.driver.chosen_roots import chosen_inventory
     from sampan.engines.pull import PullOptions, pull_by_policy
     from sampan.images.store_layout import locate_store
     from sampan.model.image import parse_platform
@@ -106,6 +111,7 @@ def pull(
                     gpus=gpus,
                     user_environment=variables or {},
                     settings=settings or DEFAULT_SETTINGS,
+                    find_inventory=lambda: chosen_inventory(*roots),
                 ),
                 planned=show.planned,
                 progress=show.tell,

@@ -41,6 +41,7 @@ def main(arguments: argparse.Namespace) -> int:
         platform=spec.platform,
         gpus=spec.gpus,
         variables=dict(spec.environment),
+        roots=(spec.driver_root, spec.dev_root),
     )
     for text in prepared.warnings:
         print_warning(text)

@@ -7,6 +7,7 @@ Options end at the image; what follows belongs to the container. The values' gra
 import argparse
 import os
 
+from sampan.cli.driver_options import add_root_options
 from sampan.cli.flags import add_flag
 from sampan.cli.option_mounts import (
     parse_device,
@@ -107,6 +108,8 @@ def parse_spec(arguments: argparse.Namespace) -> ContainerSpec:
         removed_variables=removed,
         cdi_devices=tuple(cdi_devices),
         cdi_directories=tuple(arguments.cdi_spec_dir),
+        driver_root=arguments.driver_root,
+        dev_root=arguments.dev_root,
     )
 
 
@@ -121,6 +124,7 @@ def _add_process_options(parser: argparse.ArgumentParser) -> None:
     add("--entrypoint", metavar="PROGRAM", help='in place of the image\'s; "" clears it')
     add_flag(add, "--init", help="run a small init that forwards signals and reaps")
     add("--gpus", metavar="GPUS", help="all, a number, idle:N (least used, leased), or device=ID,… (number, UUID, bus id, 0:1 for MIG)")  # fmt: skip
+    add_root_options(add)
     add("--platform", default="", metavar="OS/ARCH", help="which image of a name to take")
     add_pull_option(add)
     add("--engine", choices=ENGINES, default=os.environ.get("SAMPAN_ENGINE", ""), metavar="|".join(ENGINES), help="whose container it is, and whose image store; default: $SAMPAN_ENGINE, else native")  # fmt: skip

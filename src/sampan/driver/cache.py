@@ -108,7 +108,7 @@ def current_inventory(
     # NVML may load modules and make nodes when first used: what changed meanwhile is not kept.
     steady = before == take_fingerprint((), dev_root, proc_root)
     if path and steady and _is_complete(inventory, dev_root):
-        watched = list_watched(inventory, machine)
+        watched = list_watched(inventory, machine, config_search_paths)
         document = {
             "format": FORMAT,
             "key": key,

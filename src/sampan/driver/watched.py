@@ -1,7 +1,7 @@
 """Which paths an inventory depends on: what was found, and where other things may appear."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from sampan.driver.capabilities import CONFIGURATIONS, SOCKETS
 from sampan.driver.extras import GDS_FILES
@@ -21,10 +21,20 @@ from sampan.driver.wsl import LIBRARY_DIRECTORY, STORE_DIRECTORY
 from sampan.model.inventory import DriverFile, DriverLibrary, Inventory
 
 
-def list_watched(inventory: Inventory, machine: str) -> tuple[str, ...]:
-    """Host paths whose change may change the inventory; ``fingerprint.take_fingerprint`` stats them."""
+def list_watched(
+    inventory: Inventory, machine: str, config_search_paths: Sequence[str] = ()
+) -> tuple[str, ...]:
+    """Host paths whose change may change the inventory; ``fingerprint.take_fingerprint`` stats them.
+
+    Args:
+        inventory: what was found.
+        machine: ELF machine.
+        config_search_paths: share directories that were looked into besides the usual ones.
+    """
     root = Root(inventory.driver_root)
-    watched = dict.fromkeys(root.host_path(root.resolve(path)) for path in _list_places(machine))
+    shares = (*ETC_DIRECTORIES, *SHARE_DIRECTORIES, *config_search_paths)
+    places = (*_list_places(machine), *_list_shares(shares))
+    watched = dict.fromkeys(root.host_path(root.resolve(path)) for path in places)
     for item in _list_found(inventory):
         paths = (item.host_path, os.path.dirname(item.host_path), item.found_by)
         watched.update(dict.fromkeys(paths))
@@ -42,12 +52,15 @@ def _list_places(machine: str) -> Iterator[str]:
     yield from PROGRAM_DIRECTORIES
     yield from FIRMWARE_DIRECTORIES
     yield from module_directories(machine, ())
-    for share in (*ETC_DIRECTORIES, *SHARE_DIRECTORIES):
-        yield from (f"{share}/{name.rpartition('/')[0]}" for name in CONFIGURATIONS)
     for path in SOCKETS:
         yield from (
             (path,) if path.startswith("/") else (f"{at}/{path}" for at in SOCKET_DIRECTORIES)
         )
+
+
+def _list_shares(directories: Sequence[str]) -> Iterator[str]:
+    for share in directories:
+        yield from (f"{share}/{name.rpartition('/')[0]}" for name in CONFIGURATIONS)
 
 
 def _list_found(inventory: Inventory) -> Iterator[DriverFile | DriverLibrary]:

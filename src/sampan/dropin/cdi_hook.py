@@ -13,12 +13,13 @@ from collections.abc import Sequence
 
 from sampan.driver.elf import read_elf
 from sampan.dropin.hook import HookError, run_hook
-from sampan.dropin.loader import COMPAT_DIRECTORY, choose_compat
+from sampan.dropin.loader import choose_compat
 from sampan.dropin.state import MAXIMUM_STATE_BYTES, StateError, read_state
 from sampan.injection.cdi_hook_jobs import NVIDIA_HOOK, HookJobs, read_hooks
 from sampan.kernel.libc import RESOLVE_BENEATH, RESOLVE_NO_MAGICLINKS, RESOLVE_NO_SYMLINKS
 from sampan.kernel.root_handle import RootHandle, open_regular, read_stream, write_descriptor
 from sampan.model.cdi import CdiHook
+from sampan.model.facts import COMPAT_DIRECTORY
 from sampan.model.hook import (
     STAGE,
     HookArgumentsError,
@@ -92,17 +93,24 @@ def make_request(root: RootHandle, jobs: HookJobs) -> HookRequest:
         links=jobs.links, params=jobs.params, application_profile=jobs.application_profile
     )
     if jobs.compat:
-        versions = HookRequest(driver_version=jobs.driver_version, cuda_version=jobs.cuda_version)
-        if choose_compat(root, versions, os.uname().machine):
+        asked = HookRequest(
+            driver_version=jobs.driver_version,
+            cuda_version=jobs.cuda_version,
+            compat_directory=jobs.compat_directory,
+        )
+        if choose_compat(root, asked, os.uname().machine):
             said = f"{_MARK}{jobs.driver_version},{jobs.cuda_version}"
-            file = HookFile(COMPAT_LIST, f"{COMPAT_DIRECTORY}\n{said}\n")
+            directory = jobs.compat_directory or COMPAT_DIRECTORY
+            file = HookFile(COMPAT_LIST, f"{directory}\n{said}\n")
             request = request._replace(files=(file,))
     if jobs.folders:
         libraries = tuple(one for folder in jobs.folders for one in find_libraries(root, folder))
-        driver, cuda = _read_versions(root)
         request = request._replace(libraries=libraries)
         if libraries:
-            request = request._replace(driver_version=driver, cuda_version=cuda)
+            directory, driver, cuda = _read_decision(root)
+            request = request._replace(
+                driver_version=driver, cuda_version=cuda, compat_directory=directory
+            )
     return request
 
 
@@ -158,17 +166,21 @@ def _with_links(library: HookLibrary, links: dict[str, list[str]]) -> HookLibrar
     return library._replace(names=tuple(names))
 
 
-def _read_versions(root: RootHandle) -> tuple[str, str]:
-    """What ``enable-cuda-compat`` has decided by; an image that says it itself hurts itself only."""
+def _read_decision(root: RootHandle) -> tuple[str, str, str]:
+    """What ``enable-cuda-compat`` has decided on and by: directory, driver's and CUDA's version.
+
+    An image that says it itself hurts itself only.
+    """
     try:
         content = root.read_file(COMPAT_LIST, 1024) or b""
     except OSError:
-        return "", ""
-    for line in content.decode("utf-8", "replace").splitlines():
-        if line.startswith(_MARK):
-            driver, _, cuda = line.removeprefix(_MARK).partition(",")
-            return driver, cuda
-    return "", ""
+        return "", "", ""
+    first, _, second = content.decode("utf-8", "replace").partition("\n")
+    mark, _, versions = second.partition("\n")[0].partition(_MARK)
+    if mark or not first.startswith("/") or not first.isprintable():
+        return "", "", ""
+    driver, _, cuda = versions.partition(",")
+    return first, driver, cuda
 
 
 def _open_state(words: Sequence[str]) -> tuple[int, list[str]]:

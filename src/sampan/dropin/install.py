@@ -11,6 +11,7 @@ import hashlib
 import importlib.util
 import json
 import os
+import shlex
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +19,9 @@ from typing import NamedTuple
 
 import sampan
 from sampan.dropin.names import CHOICES, PROGRAMS
+from sampan.dropin.places import SYSTEM_DIRECTORY
+from sampan.dropin.runtime import KEPT, RUNTIME
+from sampan.dropin.settings import CONFIG
 from sampan.dropin.stub import OLDEST, choose_interpreter, install_hook, interpreters
 from sampan.errors import SampanError
 from sampan.kernel.atomic import write_atomic
@@ -32,12 +36,37 @@ DEPENDENCIES = ("pynvml", "tomlkit", "yaml")
 """Modules of other distributions that the copied commands use; one that is absent stays so."""
 _STUB = """\
 #!{interpreter} -BIS
+import gc
 import sys
 
-sys.path.append({library!r})
+gc.disable()
+# First: the standard library need not be searched for what is here.
+sys.path.insert(0, {library!r})
 from {module} import program
 
 {call}
+"""
+
+
+_RUNTIME = """\
+#!/bin/sh
+# Only create and run need more than the real runtime; for other calls the last of those has kept its
+# path, with the configuration that named it. A shell costs a millisecond here, an interpreter ten.
+# Not of POSIX, but known to dash, bash and busybox: -nt and -O.
+for word do
+  case $word in
+    create | run) exec {interpreter} -BIS {home}/sampan-runtime.py "$@" ;;
+  esac
+done
+kept={kept}
+config=${{NVIDIA_CTK_CONFIG_FILE_PATH:-{config}}}
+if [ -z "${{XDG_CONFIG_HOME:-}}" ] && [ -O "$kept" ]; then
+  if [ ! -e "$config" ] || [ "$kept" -nt "$config" ]; then
+    {{ read -r named && read -r low_level; }} <"$kept"
+    [ "$named" = "$config" ] && [ -x "$low_level" ] && exec "$low_level" "$@"
+  fi
+fi
+exec {interpreter} -BIS {home}/sampan-runtime.py "$@"
 """
 
 
@@ -100,6 +129,7 @@ def install(prefix: str = PREFIX, *, names: str = "all", force: bool = False) ->
                 call=stub.call.format(home=str(home)),
             )
             write_atomic(home / name, text.encode(), 0o755)
+        _write_runtime(home, interpreter)
         _use_interpreter(Path(install_hook(str(home))), interpreter)
         backups = dict(before.backups) if before else {}
         made = Installed(str(home), {**(before.names if before else {}), **links}, backups)
@@ -181,6 +211,16 @@ def _choose_system_interpreter() -> str:
     if version.isdecimal() and (3, int(version)) >= OLDEST and not who_may_change(plain):
         return plain
     return choose_interpreter(interpreters())
+
+
+def _write_runtime(home: Path, interpreter: str) -> None:
+    text = _RUNTIME.format(
+        interpreter=interpreter,
+        home=shlex.quote(str(home)),
+        kept=f"{SYSTEM_DIRECTORY}/{KEPT}",
+        config=CONFIG,
+    )
+    write_atomic(home / RUNTIME, text.encode(), 0o755)
 
 
 def _use_interpreter(stub: Path, interpreter: str) -> None:

@@ -15,7 +15,7 @@ from sampan.kernel.cover import cover_file
 from sampan.kernel.libc import RESOLVE_NO_XDEV
 from sampan.kernel.root_handle import ONE_STEP, RootHandle, open_regular
 from sampan.model.elf_note import read_note
-from sampan.model.facts import CudaCompat
+from sampan.model.facts import COMPAT_DIRECTORY, CudaCompat
 from sampan.model.hook import HookLibrary, HookRequest
 from sampan.model.ldcache import (
     FLAGS_BY_MACHINE,
@@ -32,7 +32,6 @@ LOADERS: dict[str, str] = {
     "aarch64": "/lib/ld-linux-aarch64.so.1",
     "i386": "/lib/ld-linux.so.2",
 }
-COMPAT_DIRECTORY = "/usr/local/cuda/compat"
 COMPAT_SECTION, COMPAT_OWNER = b".note.cuda.fwd_compatibility", b"NVIDIA Corporation"
 MAXIMUM_NAMES = 4096
 _CANNOT_WRITE = (errno.EROFS, errno.EXDEV, errno.EBUSY, errno.EACCES, errno.EPERM)
@@ -117,7 +116,7 @@ def choose_compat(root: RootHandle, request: HookRequest, machine: str) -> list[
     """Entries of the image's forward-compatibility libraries, if they are to be used."""
     if not request.driver_version and not request.cuda_version:
         return []
-    compat = find_compat(root)
+    compat = find_compat(root, request.compat_directory or COMPAT_DIRECTORY)
     if compat is None:
         return []
     decision = decide_cuda_compat(
@@ -137,10 +136,10 @@ def choose_compat(root: RootHandle, request: HookRequest, machine: str) -> list[
     ]
 
 
-def find_compat(root: RootHandle) -> CudaCompat | None:
-    """The image's forward-compatibility libcuda; None unless there is exactly one."""
+def find_compat(root: RootHandle, place: str) -> CudaCompat | None:
+    """The image's forward-compatibility libcuda in a directory; None unless there is exactly one."""
     try:
-        directory = root.open(COMPAT_DIRECTORY, os.O_RDONLY | os.O_DIRECTORY)
+        directory = root.open(place, os.O_RDONLY | os.O_DIRECTORY)
     except OSError:
         return None
     try:
@@ -154,7 +153,7 @@ def find_compat(root: RootHandle) -> CudaCompat | None:
     finally:
         os.close(directory)
     version = found[0].removeprefix("libcuda.so.")
-    return CudaCompat(COMPAT_DIRECTORY, version, note, tuple(names))
+    return CudaCompat(place, version, note, tuple(names))
 
 
 def _link(root: RootHandle, library: HookLibrary, failures: list[str]) -> list[tuple[str, str]]:

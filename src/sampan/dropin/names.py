@@ -15,7 +15,7 @@ class Stub(NamedTuple):
 
 
 PROGRAMS: dict[str, Stub] = {
-    "sampan-runtime": Stub("sampan.dropin.runtime", "program({home!r})"),
+    "sampan-runtime.py": Stub("sampan.dropin.runtime", "program({home!r})"),
     "sampan-planner": Stub("sampan.engines.foreign_container", "program()"),
     "nvidia-cdi-hook": Stub("sampan.dropin.cdi_hook", "program()"),
     "nvidia-container-runtime-hook": Stub("sampan.dropin.prestart", "program({home!r})"),

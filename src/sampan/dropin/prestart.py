@@ -8,14 +8,16 @@ change of the container's limits: there it is refused, with what to type instead
 ``sampan-runtime`` has edited is left alone.
 """
 
+import errno
 import json
 import os
 import sys
 from typing import Any
 
+from sampan.dropin.editing import ask_planner, find_plan
 from sampan.dropin.hook import HookError, run_hook
-from sampan.dropin.plans import in_user_namespace, locate_directory
-from sampan.dropin.runtime import Refusal, ask_planner, find_plan
+from sampan.dropin.places import in_user_namespace, locate_directory
+from sampan.dropin.refusal import Refusal
 from sampan.dropin.settings import SettingsError, load_settings
 from sampan.dropin.state import MAXIMUM_STATE_BYTES, StateError, read_state
 from sampan.dropin.wish import EDITS, read_wish
@@ -82,7 +84,7 @@ def give_driver(home: str, environment: dict[str, str], state: int) -> None:
         return
     system = os.geteuid() == 0 and not in_user_namespace()
     cache = locate_directory(environment, system=system)
-    settings = load_settings(environment, f"{cache}/settings.json" if cache else "")
+    settings = load_settings(environment, cache)
     settings["hook"] = f"{home}/{PROGRAM}"
     settings["rootless"] = not system
     wish = read_wish(config, settings)
@@ -102,7 +104,18 @@ def give_driver(home: str, environment: dict[str, str], state: int) -> None:
     if fragment:
         _open_cgroup(pid, config, fragment, settings)
         join(pid, CLONE_NEWNS)
-        _lay(container.root, fragment)
+        try:
+            _lay(container.root, fragment)
+        except OSError as error:
+            if error.errno != errno.EXDEV:
+                raise
+            # A link of the image may lead into a volume, from where a mount could reach the host.
+            raise Refusal(
+                "prestart",
+                "the driver cannot be laid below a mount of the container",
+                f"{error.filename} is, or leads, below one",
+                REMEDY,
+            ) from error
         for entry in (fragment.get("hooks") or {}).get("createContainer", ()):
             if entry["path"].rpartition("/")[2] == PROGRAM:
                 os.lseek(kept, 0, os.SEEK_SET)
@@ -114,11 +127,17 @@ def _lay(path: str, fragment: dict[str, Any]) -> None:
     with RootHandle(path) as root:
         if os.path.samestat(os.fstat(root.descriptor), os.stat("/")):
             raise HookError("the container's root is this system's own: nothing is changed in it")
+        shelf: RootHandle | None = None
+        below = "/"
         for one in fragment.get("mounts") or ():
+            place, words = one["destination"], one["options"]
             if one["type"] == "tmpfs":
-                mount_tmpfs(root, one["destination"], one["options"])
+                shelf, below = mount_tmpfs(root, place, words), f"{place}/"
+            elif shelf is not None and place.startswith(below):
+                # A file system that nobody but us has written to, with a root of its own.
+                bind_file(shelf, place[len(below) - 1 :], one["source"], words)
             else:
-                bind_file(root, one["destination"], one["source"], one["options"])
+                bind_file(root, place, one["source"], words)
         for node in (fragment.get("linux") or {}).get("devices") or ():
             make_node(root, node["path"], node["major"], node["minor"], node["fileMode"] & 0o777)
 

@@ -37,13 +37,15 @@ def decode(content: bytes) -> Any:
         from _json import make_scanner
 
         scanning: Any = _Scanning()
-        value, end = make_scanner(scanning)(text, 0)
-    except StopIteration as stop:
-        raise ValueError(f"no JSON value at byte {stop.value}") from None
+        scan = make_scanner(scanning)
     except (ImportError, TypeError, AttributeError):
         import json
 
         return json.loads(text)
+    try:
+        value, end = scan(text, 0)
+    except StopIteration as stop:
+        raise ValueError(f"no JSON value at character {stop.value}") from None
     if end != len(text):
         raise ValueError(f"more than one JSON value, the second at {end}")
     return value
@@ -61,11 +63,11 @@ def encode(value: Any) -> bytes:
         writer = make_encoder(
             None, _refuse, encode_basestring_ascii, None, ":", ",", False, False, False
         )
-        return "".join(writer(value, 0)).encode("ascii")
-    except (ImportError, AttributeError):
+    except (ImportError, TypeError):
         import json
 
         return json.dumps(value, separators=(",", ":"), allow_nan=False).encode("ascii")
+    return "".join(writer(value, 0)).encode("ascii")
 
 
 def _refuse(value: object) -> Any:

@@ -15,45 +15,19 @@ from __future__ import annotations
 import os
 import sys
 
-from sampan.dropin.bundle import BundleError, read_config, replace_config
 from sampan.dropin.call import EDITED, Call, parse_call
-from sampan.dropin.edits import apply_fragment, remove_edits, remove_old_hooks
-from sampan.dropin.plans import (
-    in_user_namespace,
-    load_plan,
-    locate_directory,
-    locate_plan,
-    make_key,
-)
-from sampan.dropin.quick_json import decode, encode
-from sampan.dropin.settings import SettingsError, load_settings
-from sampan.dropin.wish import may_ask, read_wish
+from sampan.dropin.places import in_user_namespace, locate_directory
+from sampan.dropin.refusal import Refusal
+from sampan.dropin.settings import SettingsError, load_settings, locate_config
 from sampan.kernel.programs import find_executable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from typing import Any, NoReturn
 
-PLANNER = "sampan-planner"
-PLANNER_ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8"}
-
-
-class Refusal(Exception):  # noqa: N818 - it is what the container's user reads
-    """The container must not start: what failed, the evidence, the remedy."""
-
-    def __init__(self, kind: str, cause: str, evidence: str = "", remedy: str = "") -> None:
-        super().__init__(cause)
-        self.kind, self.cause, self.evidence, self.remedy = kind, cause, evidence, remedy
-
-    def lines(self) -> list[str]:
-        """As ``sampan`` prints a refusal."""
-        lines = [f"error[{self.kind}]: {self.cause}"]
-        if self.evidence:
-            lines.append(f"  evidence: {self.evidence}")
-        if self.remedy:
-            lines.append(f"  remedy:   {self.remedy}")
-        return lines
+PLANNER, RUNTIME = "sampan-planner", "sampan-runtime"
+KEPT = "low-level"
+"""In the directory of plans: the configuration's path and the real runtime's, a line each."""
 
 
 def program(home: str) -> NoReturn:
@@ -67,14 +41,13 @@ def program(home: str) -> NoReturn:
     try:
         system = os.geteuid() == 0 and not in_user_namespace()
         cache = locate_directory(os.environ, system=system)
-        settings = load_settings(os.environ, f"{cache}/settings.json" if cache else "")
-        low_level = find_runtime(settings["runtimes"], sys.argv[0])
+        settings = load_settings(os.environ, cache)
+        low_level = find_runtime(settings["runtimes"], f"{home}/{RUNTIME}")
         if call.subcommand in EDITED:
-            settings["hook"] = f"{home}/sampan-hook"
-            settings["rootless"] = not system
-            for text in edit_bundle(call.config, settings, cache, ask_planner(f"{home}/{PLANNER}")):
-                _print([f"warning: {text}"])
-    except (BundleError, SettingsError) as error:
+            _edit(call, home, settings, cache, system=system)
+            if system and cache:
+                _keep_runtime(cache, locate_config(os.environ), low_level)
+    except SettingsError as error:
         _refuse(call, Refusal("runtime", str(error)))
     except Refusal as refusal:
         _refuse(call, refusal)
@@ -102,109 +75,45 @@ def find_runtime(names: list[str], own: str) -> str:
     )
 
 
-def edit_bundle(
-    path: str,
-    settings: dict[str, Any],
-    cache: str,
-    ask: Callable[[dict[str, Any]], dict[str, Any]],
-) -> list[str]:
-    """Edit a container's configuration if it asks for the driver; return warnings.
+def _edit(call: Call, home: str, settings: dict[str, Any], cache: str, *, system: bool) -> None:
+    # Every other call goes on without these modules.
+    from sampan.dropin.bundle import BundleError
+    from sampan.dropin.editing import ask_planner, edit_bundle
 
-    Args:
-        path: of the configuration.
-        settings: from ``load_settings``, and of this installation ``hook`` and ``rootless``.
-        cache: directory of plans; empty = none.
-        ask: answers a wish with a plan.
-
-    Raises:
-        BundleError: the file cannot be read or written.
-        Refusal: what was asked for cannot be given.
-    """
-    content, status = read_config(path)
-    if not may_ask(content, settings):
-        return []
+    settings["hook"] = f"{home}/sampan-hook"
+    settings["rootless"] = not system
     try:
-        config = decode(content)
-        if not isinstance(config, dict):
-            raise BundleError(f"{path} holds no JSON object")
-        edited = remove_edits(config)
-        wish = read_wish(config, settings)
-    except (ValueError, RecursionError, AttributeError, TypeError) as error:
-        raise BundleError(f"{path} is no configuration of a container: {error}") from error
-    plan = find_plan(wish, settings, cache, ask) if wish else {}
-    fragment = plan.get("fragment")
-    if fragment:
-        try:
-            remove_old_hooks(config)
-            apply_fragment(config, fragment)
-        except (ValueError, AttributeError, TypeError, LookupError) as error:
-            raise BundleError(f"{path} is no configuration of a container: {error}") from error
-    if fragment or edited:
-        changed = encode(config)
-        if changed != content:
-            replace_config(path, changed, status)
-    warnings: list[str] = plan.get("warnings", [])
-    return warnings
+        for text in edit_bundle(call.config, settings, cache, ask_planner(f"{home}/{PLANNER}")):
+            _print([f"warning: {text}"])
+    except BundleError as error:
+        raise Refusal("runtime", str(error)) from error
 
 
-def find_plan(
-    wish: dict[str, Any],
-    settings: dict[str, Any],
-    cache: str,
-    ask: Callable[[dict[str, Any]], dict[str, Any]],
-) -> dict[str, Any]:
-    """The plan for a wish: the kept one while it holds, else what ``ask`` answers.
-
-    Raises:
-        Refusal: what was asked for cannot be given.
-    """
-    key = make_key(wish, settings, os.path.dirname(__file__))
-    path = locate_plan(cache, key)
-    plan = load_plan(path, key) if path else None
-    if plan is None:
-        plan = ask(
-            {
-                "wish": wish,
-                "settings": settings,
-                "key": key.decode(),
-                "path": path,
-                "cache": cache,
-            }
-        )
-    return plan
+def _keep_runtime(cache: str, config: str, low_level: str) -> None:
+    """For the shell that other calls come to, which reads no configuration (``install``)."""
+    path = f"{cache}/{KEPT}"
+    line = f"{config}\n{low_level}\n".encode()
+    try:
+        with open(path, "rb") as stream:
+            if stream.read(8192) == line and os.stat(path).st_mtime_ns > _modified(config):
+                return
+    except OSError:
+        pass
+    temporary = f"{path}.{os.getpid()}"
+    try:
+        with open(temporary, "xb") as stream:
+            stream.write(line)
+        os.rename(temporary, path)
+    except OSError:
+        # The others find it themselves.
+        return
 
 
-def ask_planner(planner: str) -> Callable[[dict[str, Any]], dict[str, Any]]:
-    """A function that has the program ``planner`` answer a message."""
-
-    def ask(message: dict[str, Any]) -> dict[str, Any]:
-        # A process of its own: it loads NVML's binding and much else that has no place here.
-        from sampan.errors import SampanError
-        from sampan.kernel.process import run_program
-
-        try:
-            done = run_program(
-                [planner], environment=PLANNER_ENVIRONMENT, stdin=encode(message), check=False
-            )
-        except SampanError as error:
-            raise Refusal(
-                "runtime", error.cause, error.evidence, "sudo sampan install    puts it back"
-            ) from error
-        try:
-            answer: dict[str, Any] = decode(done.stdout)
-        except (ValueError, UnicodeDecodeError):
-            said = done.stderr.decode("utf-8", "replace").strip().splitlines()
-            raise Refusal(
-                "runtime",
-                f"{planner} gave no answer (exit code {done.returncode})",
-                said[-1] if said else "it printed nothing",
-                "sudo sampan install    puts it back",
-            ) from None
-        if "error" in answer:
-            raise Refusal(*answer["error"])
-        return answer
-
-    return ask
+def _modified(path: str) -> int:
+    try:
+        return os.stat(path).st_mtime_ns
+    except OSError:
+        return 0
 
 
 def _refuse(call: Call, refusal: Refusal) -> NoReturn:
@@ -218,6 +127,8 @@ def _refuse(call: Call, refusal: Refusal) -> NoReturn:
 
 def _log(call: Call, message: str) -> None:
     import time
+
+    from sampan.dropin.quick_json import encode
 
     now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     if call.log_format == "json":

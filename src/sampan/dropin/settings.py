@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import stat
+import zlib
 
 from sampan.dropin.quick_json import decode, encode
 from sampan.kernel.freshness import IDENTITY, take_marks
@@ -84,12 +85,12 @@ def locate_config(environment: Mapping[str, str]) -> str:
     return CONFIG
 
 
-def load_settings(environment: Mapping[str, str], cache: str = "") -> dict[str, Any]:
+def load_settings(environment: Mapping[str, str], directory: str = "") -> dict[str, Any]:
     """The settings; without a file the defaults.
 
     Args:
         environment: of the engine that started us.
-        cache: path of the file that what was read is kept in; empty = none.
+        directory: where what was read is kept; empty = nowhere.
 
     Raises:
         SettingsError: the file is no TOML, a value is of the wrong kind, or others may change it.
@@ -106,6 +107,7 @@ def load_settings(environment: Mapping[str, str], cache: str = "") -> dict[str, 
     if status.st_mode & 0o002:
         raise SettingsError(f"{path} may be written by everybody, so it is not believed")
     marks = take_marks([[IDENTITY, path], [IDENTITY, os.path.realpath(path)]])
+    cache = f"{directory}/settings-{zlib.crc32(path.encode()):08x}.json" if directory else ""
     kept = _read_kept(cache)
     if kept.get("path") == path and kept.get("marks") == marks:
         settings: dict[str, Any] = kept["settings"]

@@ -1,9 +1,9 @@
 """The container's state that a runtime gives its hooks on standard input (runtime-spec, runtime.md)."""
 
-import json
 import os
 from typing import Any, NamedTuple
 
+from sampan.dropin.quick_json import decode
 from sampan.kernel.root_handle import read_descriptor, read_stream
 
 MAXIMUM_STATE_BYTES = 1 << 20
@@ -87,7 +87,7 @@ def _read_config(path: str, *, required: bool) -> dict[str, Any]:
 
 def _parse(text: bytes, what: str) -> dict[str, Any]:
     try:
-        document = json.loads(text)
+        document = decode(text)
     except (ValueError, RecursionError) as error:
         raise StateError(f"{what} is no JSON") from error
     if not isinstance(document, dict):

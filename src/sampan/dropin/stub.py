@@ -20,22 +20,28 @@ from sampan.kernel.trust import who_may_change
 from sampan.model.hook import PROGRAM
 
 MODULES: tuple[str, ...] = (
-    "sampan", "sampan.dropin", "sampan.dropin.hook", "sampan.dropin.loader", "sampan.dropin.state",
+    "sampan", "sampan.dropin", "sampan.dropin.hook", "sampan.dropin.loader", "sampan.dropin.quick_json",
+    "sampan.dropin.state",
     "sampan.injection", "sampan.injection.compat", "sampan.injection.container_texts",
     "sampan.injection.ldcache", "sampan.kernel", "sampan.kernel.cover", "sampan.kernel.inroot",
     "sampan.kernel.libc", "sampan.kernel.root_handle", "sampan.model", "sampan.model.elf_note",
     "sampan.model.facts", "sampan.model.hook", "sampan.model.inventory", "sampan.model.ldcache",
 )  # fmt: skip
 """All of ours that the hook imports; a test compares."""
+SMALL_TYPING = "dropin/small_typing.py"
+"""In the hook's library it is called ``typing``."""
 LIBRARY = "hook-"
 DIRECTORY = "/usr/local/libexec/sampan"
 OLDEST = (3, 11)
 _NEWEST_MINOR = 19
 _STUB = """\
 #!{interpreter} -BIS
+import gc
 import sys
 
-sys.path.append({library!r})
+gc.disable()
+# First: a small "typing" for a start without the big one.
+sys.path.insert(0, {library!r})
 from sampan.dropin.hook import program
 
 program()
@@ -126,6 +132,7 @@ def _read_modules() -> Iterator[tuple[str, bytes]]:
         place = source.joinpath(*module.split(".")[1:])
         file = place / "__init__.py" if place.is_dir() else place.with_suffix(".py")
         yield f"{source.name}/{file.relative_to(source)}", file.read_bytes()
+    yield "typing.py", (source / SMALL_TYPING).read_bytes()
 
 
 def _digest(contents: Mapping[str, bytes]) -> str:

@@ -30,16 +30,19 @@ def locate_program(name: str, remedy: str) -> str:
     return path
 
 
-def ask_json(arguments: Sequence[str], remedy: str) -> dict[str, Any]:
-    """What a program prints as one JSON object.
+def ask_json(arguments: Sequence[str], member: str, remedy: str) -> dict[str, Any]:
+    """What a program prints as one JSON object, which has a member that says something.
 
     Raises:
-        EngineUnavailableError: it prints none, with what it said instead.
+        EngineUnavailableError: it prints none, or one without; with what it said besides.
     """
     answer = ask_program(arguments, timeout_s=PATIENCE_S)
     said = parse_object(answer.output)
-    if said is None:
-        raise unavailable(arguments, answer.said, remedy)
+    if said is None or not said.get(member):
+        # Older docker clients tell errors of the daemon here only.
+        errors = (said or {}).get("ServerErrors")
+        told = str(errors[0]) if isinstance(errors, list) and errors else ""
+        raise unavailable(arguments, answer.said or told, remedy)
     return said
 
 

@@ -4,7 +4,7 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sampan.engines.client import ask_image, ask_json, locate_program, unavailable
+from sampan.engines.client import ask_image, ask_json, locate_program
 from sampan.engines.protocol import EngineState
 from sampan.kernel.bounded_program import ask_program
 
@@ -29,13 +29,10 @@ class Docker:
             EngineUnavailableError: it does not answer.
         """
         words = [*self.command, "info", "--format", "{{json .}}"]
-        said = ask_json(words, _REMEDY)
-        version = str(said.get("ServerVersion") or "")
-        if not version:
-            raise unavailable(words, "\n".join(_texts(said.get("ServerErrors"))), _REMEDY)
+        said = ask_json(words, "ServerVersion", _REMEDY)
         runtimes = said.get("Runtimes")
         return EngineState(
-            version=version,
+            version=str(said["ServerVersion"]),
             # Since 25; empty where the feature is off.
             cdi_directories=tuple(_texts(said.get("CDISpecDirs"))),
             runtimes=tuple(sorted(_runtimes(runtimes if isinstance(runtimes, dict) else {}))),

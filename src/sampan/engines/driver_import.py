@@ -70,7 +70,7 @@ def prepare_import(
             with cause, evidence and remedy.
     """
     wish = None
-    names = (*cdi_devices, *_named_in(gpus_option, user_environment))
+    names = (*cdi_devices, *names_in_variable(gpus_option, user_environment))
     if names:
         from sampan.engines.cdi_import import plan_documented, sort_names
 
@@ -102,7 +102,9 @@ def prepare_import(
     return checked._replace(plan=plan)
 
 
-def _named_in(gpus_option: str | None, user_environment: Mapping[str, str]) -> tuple[str, ...]:
+def names_in_variable(
+    gpus_option: str | None, user_environment: Mapping[str, str]
+) -> tuple[str, ...]:
     """CDI names among the user's NVIDIA_VISIBLE_DEVICES, which ``--gpus`` overrules."""
     value = user_environment.get("NVIDIA_VISIBLE_DEVICES", "")
     if gpus_option is not None or "=" not in value:
@@ -144,19 +146,20 @@ def check_driver(
     from sampan.driver.absence import require_driver
     from sampan.gpus.requirements import check_requirements
     from sampan.gpus.selection import select_gpus
+    from sampan.gpus.variables import notice_gates
 
     if find_inventory is None:
-        from sampan.driver.cache import current_inventory
+        from sampan.driver.chosen_roots import chosen_inventory
 
-        find_inventory = current_inventory
+        find_inventory = chosen_inventory
     inventory = find_inventory()
     require_driver(inventory, wanted_by=request.source)
     leases: tuple[Lease, ...] = ()
-    plan = ImportPlan()
+    plan = ImportPlan(warnings=notice_gates(user_environment))
     if request.idle_count is not None:
         names, leases, warnings = _take_idle(request, request.idle_count, inventory, lease_for)
         request = request._replace(devices=names)
-        plan = ImportPlan(warnings=warnings)
+        plan = ImportPlan(warnings=plan.warnings + warnings)
     gpus = select_gpus(request, inventory)
     check_requirements({**image_environment, **user_environment}, inventory, gpus)
     return DriverImport(request, inventory, gpus, plan, leases)

@@ -1,8 +1,9 @@
 """How GPUs get into containers of docker and podman: by CDI names, by a runtime, by plain flags.
 
-The first way that this engine can go with this request is taken; what kept us from the others is
-kept, for ``--verbose`` and for the refusal. Nothing is ever written where an engine looks for
-documents by itself.
+The first way that this engine can go with this request is taken: documents of just the capabilities
+that are wanted, a runtime, a document that has more of them, a flag for each file. What kept us from
+the others is kept, for ``--verbose``. Nothing is ever written where an engine looks for documents by
+itself.
 """
 
 import os
@@ -21,7 +22,7 @@ from sampan.injection.cdi_jobs import HookChoice
 from sampan.injection.cdi_resolve import CdiDevices, LoadedSpec, collect_devices
 from sampan.injection.docker_flags import plan_plain, render_plain
 from sampan.model.cdi import CdiDevice
-from sampan.model.inventory import DeviceNode, Gpu, Inventory
+from sampan.model.inventory import CAPABILITIES, DeviceNode, Gpu, Inventory
 from sampan.model.request import Request
 
 KIND = "nvidia.com/gpu"
@@ -70,18 +71,36 @@ def choose_way(engine: str, state: EngineState, wanted: Wanted) -> Way:
         EngineUnavailableError: the engine runs elsewhere, where this host's driver is not.
         SampanError: as ``plan_import``.
     """
-    passed_over: list[str] = []
-    for find in (_by_document, _by_own_document, _by_runtime):
+    passed_over: dict[str, None] = {}
+    for find in (_by_exact_document, _by_own_document, _by_runtime, _by_whole_document):
         found = find(engine, state, wanted)
         if isinstance(found, Way):
             return found._replace(passed_over=tuple(passed_over))
         if found:
-            passed_over.append(found)
+            passed_over[found] = None
     return _by_flags(engine, state, wanted)._replace(passed_over=tuple(passed_over))
 
 
-def _by_document(engine: str, state: EngineState, wanted: Wanted) -> Way | str:
-    """By names that documents in the engine's own directories define."""
+def _by_exact_document(engine: str, state: EngineState, wanted: Wanted) -> Way | str:
+    """By names of the engine's own documents that bring the wanted capabilities and no others."""
+    kinds = [f"{KIND}-{word}" for word in wanted.request.capabilities]
+    if set(wanted.request.capabilities) == set(CAPABILITIES):
+        kinds = [KIND]
+    return _by_documents(engine, state, wanted, kinds)
+
+
+def _by_whole_document(engine: str, state: EngineState, wanted: Wanted) -> Way | str:
+    """By names of a document that brings every capability: CDI knows no variables."""
+    found = _by_documents(engine, state, wanted, [KIND])
+    if isinstance(found, Way):
+        more = ", ".join(one for one in CAPABILITIES if one not in wanted.request.capabilities)
+        return found._replace(notes=(f"the document brings {more} too",) if more else ())
+    return found
+
+
+def _by_documents(
+    engine: str, state: EngineState, wanted: Wanted, kinds: Sequence[str]
+) -> Way | str:
     if not state.cdi_directories:
         return f"CDI: {engine} {state.version} resolves no names (CDI is off, or it is too old)"
     if state.elsewhere:
@@ -89,26 +108,19 @@ def _by_document(engine: str, state: EngineState, wanted: Wanted) -> Way | str:
     if unfit := _unfit_for_documents(wanted):
         return f"CDI: {unfit}"
     devices = collect_devices(load_registry(state.cdi_directories).specs)
-    classes = [f"{KIND}-{word}" for word in wanted.request.capabilities]
-    refusals: dict[str, None] = {}
-    for kinds in (classes, [KIND]):
-        names = [_find_name(devices, kind, gpu, wanted) for kind in kinds for gpu in _parts(wanted)]
-        if not all(names):
-            continue
-        loaded = {devices.found[name][0].path: devices.found[name][0] for name in names}
-        problems = [
-            _unfit_document(engine, state, one, wanted.inventory) for one in loaded.values()
-        ]
-        if problem := next(filter(None, problems), ""):
-            refusals[problem] = None
-            continue
-        words = [word for name in names for word in ("--device", name)]
-        if engine == "docker" and not state.rootless:
-            # docker (28.5) forgets a document's groups when it sets the container's user.
-            words += _groups(devices, names)
-        return Way("CDI", f"{', '.join(names)} of {', '.join(loaded)}", (), (*words, *_silenced()))
-    places = ", ".join(state.cdi_directories)
-    return f"CDI: {next(iter(refusals), f'no document in {places} has the GPUs')}"
+    names = [_find_name(devices, kind, part, wanted) for kind in kinds for part in _parts(wanted)]
+    if not all(names):
+        places = ", ".join(state.cdi_directories)
+        return f"CDI: no document in {places} has the GPUs as {' and '.join(kinds)}"
+    loaded = {devices.found[name][0].path: devices.found[name][0] for name in names}
+    for document in loaded.values():
+        if problem := _unfit_document(engine, state, document, wanted.inventory):
+            return f"CDI: {problem}"
+    words = [word for name in names for word in ("--device", name)]
+    if engine == "docker" and not state.rootless:
+        # docker (28.5) forgets a document's groups when it sets the container's user.
+        words += _groups(devices, names)
+    return Way("CDI", f"{', '.join(names)} of {', '.join(loaded)}", (), (*words, *_silenced()))
 
 
 def _groups(devices: CdiDevices, names: Sequence[str]) -> list[str]:

@@ -9,12 +9,8 @@ import shlex
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
-from sampan.engines.cdi_import import sort_names
 from sampan.engines.client import pull_image
 from sampan.engines.docker import Docker
-from sampan.engines.driver_import import DriverImport, check_driver
-from sampan.engines.gpu_ways import Wanted, Way, choose_way
-from sampan.engines.native.capabilities import number_of
 from sampan.engines.podman import Podman
 from sampan.engines.protocol import (
     Engine,
@@ -24,14 +20,13 @@ from sampan.engines.protocol import (
 )
 from sampan.engines.run_words import GivenWords, render_run
 from sampan.errors import UsageError
-from sampan.kernel import libc
 from sampan.model.container import ContainerSpec
 
 if TYPE_CHECKING:
+    from sampan.engines.gpu_ways import Way
     from sampan.engines.leases import Lease
 
 _VISIBLE = "NVIDIA_VISIBLE_DEVICES"
-_PRIVILEGED = ("CAP_SYS_ADMIN", "ALL")
 _ENGINES: dict[str, type[Docker] | type[Podman]] = {"docker": Docker, "podman": Podman}
 
 
@@ -47,7 +42,7 @@ class Handover(NamedTuple):
 
     arguments: tuple[str, ...]
     leases: "tuple[Lease, ...]"
-    way: Way | None
+    way: "Way | None"
     warnings: tuple[str, ...]
 
     def describe(self) -> list[str]:
@@ -93,77 +88,13 @@ def prepare_handover(
     image = find_image(engine, spec.image, pull=given.pull, platform=spec.platform)
     if given.pull == "always":
         given = given._replace(pull="missing")
-    return _with_gpus(engine, state, spec, given, image)
+    from sampan.engines.gpu_words import plan_gpu_words
 
-
-def _with_gpus(
-    engine: Engine,
-    state: EngineState,
-    spec: ContainerSpec,
-    given: GivenWords,
-    image: dict[str, str],
-) -> Handover:
-    directories = spec.cdi_directories or state.cdi_directories
-    names = sort_names(spec.cdi_devices, directories) if spec.cdi_devices else None
-    documented = names.documented if names else ()
-    if documented and not state.cdi_directories:
-        raise EngineOptionError(
-            f"{engine.name} {state.version} resolves no CDI names",
-            evidence=f"--device {documented[0]}",
-            remedy="switch CDI on (docker 25 or newer: features.cdi in /etc/docker/daemon.json), or"
-            " use sampan run without --engine",
-        )
-    imported = check_driver(
-        gpus_option=spec.gpus,
-        image_environment=image,
-        user_environment=dict(spec.environment),
-        privileged=any(name in _PRIVILEGED for name in spec.cap_add),
-        # A client that detaches ends at once, and a lease with it.
-        lease_for=None if spec.detach else spec.name or engine.name,
-        named=names.automatic if names else (),
-    )
-    way = None
-    engine_words: tuple[str, ...] = ()
-    words: list[str] = [word for name in documented for word in ("--device", name)]
-    for directory in spec.cdi_directories:
-        engine_words += ("--cdi-spec-dir", os.path.abspath(directory))
-    if imported.inventory is not None:
-        way = _choose(engine, state, spec, imported)
-        # podman looks into the directories that it is told, and into no others.
-        clash = way.engine_words[:1] == ("--cdi-spec-dir",) and documented and not engine_words
-        if clash:
-            for directory in state.cdi_directories:
-                engine_words += ("--cdi-spec-dir", directory)
-        engine_words += way.engine_words
-        words += [*_limits(spec, state), *way.words]
-    warnings = imported.plan.warnings + _warn_of_leases(spec, imported)
-    rendered = render_run(engine.name, spec, given, _memory_bytes(), words)
+    gpus = plan_gpu_words(engine, state, spec, image)
+    words = render_run(engine_name, spec, given, _memory_bytes(), gpus.words)
     return Handover(
-        (*engine.command, *engine_words, "run", *rendered), imported.leases, way, warnings
+        (*engine.command, *gpus.engine_words, "run", *words), gpus.leases, gpus.way, gpus.warnings
     )
-
-
-def _choose(engine: Engine, state: EngineState, spec: ContainerSpec, imported: DriverImport) -> Way:
-    assert imported.inventory is not None
-    wanted = Wanted(imported.inventory, imported.request, imported.gpus, spec.remove)
-    return choose_way(engine.name, state, wanted)
-
-
-def _limits(spec: ContainerSpec, state: EngineState) -> list[str]:
-    """GPU programs pin memory.
-
-    Where a container that we are in keeps us from raising the limit, a daemon of this machine is
-    most likely kept from it too, and would refuse to start anything.
-    """
-    named = any(name == "memlock" for name, _, _ in spec.ulimits)
-    forbidden = state.rootless or not libc.in_bounding_set(number_of("SYS_RESOURCE"))
-    return [] if named or forbidden else ["--ulimit", "memlock=-1:-1"]
-
-
-def _warn_of_leases(spec: ContainerSpec, imported: DriverImport) -> tuple[str, ...]:
-    if spec.detach and imported.request.source.startswith("--gpus idle"):
-        return ("idle GPUs of a detached container are not leased: its engine holds no lease",)
-    return ()
 
 
 def _refuse_directories(spec: ContainerSpec, state: EngineState | None, engine: str) -> None:

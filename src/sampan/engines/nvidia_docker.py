@@ -1,8 +1,9 @@
 """``nvidia-docker``: docker's command line with GPUs added to ``run`` and ``create``.
 
-Behaviour of NVIDIA's second version (field note nvidia-container-toolkit, section 1.6): the first
-``run``, ``create``, ``version`` or ``--`` among the words decides; NV_GPU names the GPUs, NV_DOCKER
-the docker command; everything else is docker's. Where the daemon has no runtime for GPUs, which the
+Behaviour of NVIDIA's second version (field note nvidia-container-toolkit, section 1.6): ``run`` and
+``create`` get a runtime, NV_GPU names the GPUs, NV_DOCKER the docker command; everything else is
+docker's. The original took the first such word anywhere, and so broke ``docker volume create`` and
+``docker exec c run``; here it is docker's command that counts. Where the daemon has no runtime for GPUs, which the
 original needs, they get in by CDI or by plain flags, for what the runtime would have read: the
 user's variables and the image's.
 """
@@ -21,7 +22,11 @@ from sampan.engines.protocol import EngineState, EngineUnavailableError
 from sampan.gpus.variables import VISIBLE
 from sampan.kernel.programs import find_executable
 
-DECIDING = ("run", "create", "version", "--")
+_GENERAL_VALUES = (
+    "--config", "--context", "--host", "--log-level", "--tlscacert", "--tlscert", "--tlskey", "-H",
+    "-c", "-l",
+)  # fmt: skip
+"""Options before docker's command that take the next word."""
 _FLAGS = frozenset(
     ("detach", "disable-content-trust", "help", "init", "interactive", "no-healthcheck",
      "oom-kill-disable", "privileged", "publish-all", "quiet", "read-only", "rm", "sig-proxy", "tty",
@@ -60,6 +65,11 @@ class RunOptions(NamedTuple):
         """The value that counts; None when the option is not given."""
         return next((value for name, value, _, _ in reversed(self.values) if name in names), None)
 
+    def is_set(self, name: str) -> bool:
+        """Whether a flag is given, and not as ``--flag=false``."""
+        value = self.last(name)
+        return value is not None and value.lower() not in ("false", "f", "0")
+
     def variables(self, environment: Mapping[str, str]) -> dict[str, str]:
         """``-e`` and ``--env``."""
         found = {}
@@ -81,14 +91,11 @@ def plan_docker_words(words: Sequence[str], environment: Mapping[str, str]) -> D
         SampanError: there is no docker; GPUs are wanted that cannot be had.
     """
     docker = _locate(environment.get("NV_DOCKER", ""))
-    place = next((at for at, word in enumerate(words) if word in DECIDING), len(words))
-    verb = words[place] if place < len(words) else ""
-    if verb not in ("run", "create"):
-        return DockerWords((*docker, *words), asks_version=verb == "version")
-    before, after = words[: place + 1], list(words[place + 1 :])
-    general = before[:-1]
-    if general[-1:] == ["container"] or general[-1:] == ("container",):
-        general = general[:-1]
+    general, command = split_command(words)
+    if command[-1:] not in (("run",), ("create",)):
+        return DockerWords((*docker, *words), asks_version=command == ("version",))
+    place = len(general) + len(command)
+    before, after = words[:place], list(words[place:])
     engine = Docker((*docker, *general))
     try:
         state = engine.look()
@@ -104,6 +111,18 @@ def plan_docker_words(words: Sequence[str], environment: Mapping[str, str]) -> D
     return _without_runtime(engine, state, (*docker, *before), after, chosen, environment)
 
 
+def split_command(words: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Docker's general options, and its command: one word, or two for ``container run``."""
+    at = 0
+    while at < len(words) and words[at].startswith("-") and words[at] != "--":
+        at += 2 if words[at] in _GENERAL_VALUES else 1
+    command = tuple(words[at : at + 1])
+    if command == ("container",):
+        return tuple(words[:at]), tuple(words[at : at + 2])
+    # "volume create" and the like are one word here, and none of ours.
+    return tuple(words[:at]), command
+
+
 def _without_runtime(
     engine: Docker,
     state: EngineState,
@@ -113,7 +132,7 @@ def _without_runtime(
     environment: Mapping[str, str],
 ) -> DockerWords:
     options = read_run_options(after)
-    if not options.image or options.last("runtime") is not None or options.last("help") is not None:
+    if not options.image or options.last("runtime") is not None or options.is_set("help"):
         return DockerWords((*head, *after))
     variables = {VISIBLE: chosen} if chosen else {}
     variables |= options.variables(environment)
@@ -124,14 +143,12 @@ def _without_runtime(
             platform=options.last("platform") or "",
         ),
         user_environment=variables,
-        privileged=options.last("privileged") is not None,
+        privileged=options.is_set("privileged"),
         honour_image=True,
     )  # fmt: skip
     if imported.inventory is None:
         return DockerWords((*head, *after))
-    wanted = Wanted(
-        imported.inventory, imported.request, imported.gpus, options.last("rm") is not None
-    )
+    wanted = Wanted(imported.inventory, imported.request, imported.gpus, options.is_set("rm"))
     way = choose_way("docker", state, wanted)
     # Docker's own --gpus needs what is missing here; the way stands for it.
     for name, _, first, end in reversed(options.values):

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 
-from sampan.driver.cdi_files import SPEC_DIRECTORIES
 from sampan.engines.client import ask_image, ask_json, locate_program
 from sampan.engines.protocol import EngineState
 from sampan.kernel.programs import find_executable
@@ -28,7 +27,9 @@ class Podman:
         Raises:
             EngineUnavailableError: it does not answer.
         """
-        said = ask_json([*self.command, "info", "--format", "json"], _REMEDY)
+        from sampan.driver.cdi_files import SPEC_DIRECTORIES
+
+        said = ask_json([*self.command, "info", "--format", "json"], "version", _REMEDY)
         host = said.get("host") or {}
         version = str((said.get("version") or {}).get("Version") or "")
         state = EngineState(

@@ -185,6 +185,7 @@ def _plan_driver(
     if not asked and not any(name == _VISIBLE for name, _ in spec.environment):
         # Nobody else asks for GPUs (an image's own variables do not), and looking costs 5 ms.
         return ImportPlan(), (), ()
+    from sampan.driver.chosen_roots import chosen_inventory
     from sampan.engines.driver_import import name_devices, prepare_import
 
     driver = prepare_import(
@@ -194,6 +195,7 @@ def _plan_driver(
         facts=facts,
         privileged=_is_privileged(spec),
         lease_for=container_id,
+        find_inventory=lambda: chosen_inventory(spec.driver_root, spec.dev_root),
         cdi_devices=spec.cdi_devices,
         cdi_directories=spec.cdi_directories,
         owner=owner,

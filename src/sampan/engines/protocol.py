@@ -5,6 +5,7 @@ what ``sampan run`` uses is here; containers of docker and podman are looked aft
 and its like.
 """
 
+import re
 from collections.abc import Mapping
 from typing import NamedTuple, Protocol
 
@@ -45,15 +46,8 @@ class EngineState(NamedTuple):
     @property
     def release(self) -> tuple[int, ...]:
         """The version's leading numbers."""
-        numbers: list[int] = []
-        for part in self.version.split("."):
-            digits = "".join(one for one in part if one.isdecimal())
-            if not digits:
-                break
-            numbers.append(int(digits))
-            if digits != part:
-                break
-        return tuple(numbers)
+        found = re.match(r"\d+(\.\d+)*", self.version)
+        return tuple(map(int, found[0].split("."))) if found else ()
 
 
 class Engine(Protocol):

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from sampan.engines.protocol import EngineOptionError
-from sampan.injection.docker_flags import quote_field, render_bind
+from sampan.injection.mount_words import quote_field, render_bind
 from sampan.model.container import ContainerSpec, PublishedPort, VolumeMount
 
 _PROPAGATIONS = ("private", "rprivate", "shared", "rshared", "slave", "rslave")

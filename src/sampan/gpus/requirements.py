@@ -60,16 +60,20 @@ def check_requirements(
     """
     if environment.get("NVIDIA_DISABLE_REQUIRE", "") in TRUE_WORDS:
         return
-    unmet: dict[str, None] = {}
+    unmet: list[str] = []
     failing: dict[Demand, None] = {}
     for name, text in list_requirements(environment):
         alternatives = [parse_alternative(name, part) for part in text.split()]
-        for gpu in gpus or (None,):
-            host = _host_values(inventory, gpu)
-            if alternatives and not any(_meets(demands, host) for demands in alternatives):
-                unmet[_describe(name, alternatives, host, gpu)] = None
-                # The first alternative is the usual one; the others are for old drivers.
-                failing.update((term, None) for term in _failing_terms(alternatives[:1], host))
+        lacking = [
+            (gpu, host)
+            for gpu, host in ((gpu, _host_values(inventory, gpu)) for gpu in gpus or (None,))
+            if alternatives and not any(_meets(demands, host) for demands in alternatives)
+        ]
+        if lacking:
+            unmet.append(_describe(name, alternatives, lacking))
+        for _, host in lacking:
+            # The first alternative is the usual one; the others are for old drivers.
+            failing.update((term, None) for term in _failing_terms(alternatives[:1], host))
     if unmet:
         raise RequirementError(
             "the image demands more than this host's driver or GPU has",
@@ -96,12 +100,12 @@ def _remedies(failing: Iterable[Demand]) -> list[str]:
             branch = DRIVER_BRANCHES.get(version)
             driver = f"driver {branch} or newer" if branch else "a newer driver"
             package = f"cuda-compat-{version.replace('.', '-')}"
-            remedies[f"install {driver} on the host (it has CUDA {version})"] = None
+            remedies[f"install {driver} on the host (which brings CUDA {version})"] = None
             remedies[f"on a data-centre GPU, an image with the package {package}"] = None
         elif term.name == "driver" and term.operator != "=":
             remedies[f"install driver {term.value} or newer on the host"] = None
         elif term.name in ("arch", "brand"):
-            remedies[f"choose a GPU of {term.name} {term.value}: sampan gpus lists them"] = None
+            remedies[f"choose a GPU that has {term}: sampan gpus lists them"] = None
     return [
         *remedies,
         "choose another tag of the image",
@@ -193,16 +197,30 @@ def compare_versions(first: str, second: str) -> int:
 
 
 def _describe(
-    name: str, alternatives: Sequence[Sequence[Demand]], host: Mapping[str, str], gpu: Gpu | None
+    name: str,
+    alternatives: Sequence[Sequence[Demand]],
+    lacking: Sequence[tuple[Gpu | None, Mapping[str, str]]],
 ) -> str:
+    """One variable: what it wants, what fails, and once for all GPUs alike what they have."""
     wanted = " or ".join(",".join(map(str, demands)) for demands in alternatives)
-    failing = {str(term): None for term in _failing_terms(alternatives, host)}
     used = {demand.name for demands in alternatives for demand in demands}
-    has = ", ".join(f"{key} {host[key]}" for key in ("cuda", "driver", "arch", "brand")
-                    if key in used and host[key])  # fmt: skip
-    where = f"GPU {gpu.nvml_index} has" if gpu else "the host has"
+    failing: dict[str, None] = {}
+    alike: dict[str, list[str]] = {}
+    for gpu, host in lacking:
+        failing.update((str(term), None) for term in _failing_terms(alternatives, host))
+        has = ", ".join(f"{key} {host[key]}" for key in ("cuda", "driver", "arch", "brand")
+                        if key in used and host[key])  # fmt: skip
+        alike.setdefault(has, []).append(str(gpu.nvml_index) if gpu else "")
     unmet = f", of which {', '.join(failing)} fails" if len(failing) < _terms(alternatives) else ""
-    return f"{name} wants {wanted}{unmet}; {where} {has}"
+    owners = "; ".join(f"{_name_owners(indexes)} {has}" for has, indexes in alike.items())
+    return f"{name} wants {wanted}{unmet}; {owners}"
+
+
+def _name_owners(indexes: Sequence[str]) -> str:
+    if not indexes[0]:
+        return "the host has"
+    many = len(indexes) > 1
+    return f"GPU{'s' if many else ''} {', '.join(indexes)} {'have' if many else 'has'}"
 
 
 def _terms(alternatives: Sequence[Sequence[Demand]]) -> int:

@@ -11,6 +11,8 @@ from sampan.errors import SampanError
 from sampan.model.inventory import Gpu, Inventory, MigDevice
 from sampan.model.request import Request
 
+LISTED = 16
+"""GPUs and MIG devices that a message names."""
 WHOLE = -1
 """In a chosen set, stands for a GPU that is not in MIG mode."""
 
@@ -58,10 +60,12 @@ def select_gpus(request: Request, inventory: Inventory) -> tuple[Gpu, ...]:
 
 
 def describe_gpus(inventory: Inventory) -> str:
-    """The host's GPUs and MIG devices in one line, for messages."""
+    """The host's GPUs and MIG devices in one line, for messages; the first of very many."""
     if not inventory.gpus:
         return "; ".join(["this host has no usable GPU", *inventory.warnings])
-    return ", ".join(text for gpu in inventory.gpus for text in _describe(gpu))
+    texts = [text for gpu in inventory.gpus for text in _describe(gpu)]
+    further = len(texts) - LISTED
+    return ", ".join(texts[:LISTED]) + (f" and {further} more" if further > 0 else "")
 
 
 def _describe(gpu: Gpu) -> Iterator[str]:
@@ -105,7 +109,7 @@ def _find(word: str, request: Request, inventory: Inventory) -> tuple[Gpu, int]:
         if not _answers(gpu, word):
             continue
         if gpu.mig_enabled:
-            raise _refuse_whole(gpu, word, request, inventory)
+            raise _refuse_whole(gpu, word, request)
         return gpu, WHOLE
     raise _unavailable(f"there is no GPU {word!r} ({request.source})", inventory)
 
@@ -149,7 +153,7 @@ def _is_mig_pair(word: str) -> bool:
     return bool(colon) and gpu.isdecimal() and device.isdecimal()
 
 
-def _refuse_whole(gpu: Gpu, word: str, request: Request, inventory: Inventory) -> MigSelectionError:
+def _refuse_whole(gpu: Gpu, word: str, request: Request) -> MigSelectionError:
     parts = [f"{gpu.nvml_index}:{device.position}" for device in gpu.mig_devices]
     remedy = f"sudo nvidia-smi -i {gpu.nvml_index} -mig 0    or name another GPU"
     if not parts:
@@ -158,7 +162,7 @@ def _refuse_whole(gpu: Gpu, word: str, request: Request, inventory: Inventory) -
         remedy = f"--gpus device={','.join(parts)} names its MIG devices    or: {remedy}"
     return MigSelectionError(
         f"GPU {word!r} is in MIG mode and cannot be used as a whole ({request.source})",
-        evidence=describe_gpus(inventory),
+        evidence=", ".join(_describe(gpu)),
         remedy=remedy,
     )
 

@@ -155,6 +155,16 @@ def resolve_extras(environment: Mapping[str, str], *, privileged: bool) -> Extra
     )
 
 
+def notice_gates(environment: Mapping[str, str]) -> tuple[str, ...]:
+    """What to say of gates with another word than ``enabled``, which ask for nothing."""
+    said = ((name, environment.get(name, "")) for name in GATES)
+    return tuple(
+        f"{name}={value} asks for nothing: the word is {name}=enabled"
+        for name, value in said
+        if value not in ("", "enabled", "disabled")
+    )
+
+
 def asks_for_all_lists(environment: Mapping[str, str]) -> bool:
     """Whether every CSV list of a Tegra host is meant, not only the base ones."""
     words = environment.get("NVIDIA_REQUIRE_JETPACK", "").replace(",", " ").split()

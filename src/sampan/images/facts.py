@@ -10,7 +10,13 @@ from typing import NamedTuple
 
 from sampan.images.tree import Node, resolve
 from sampan.model.elf_note import read_note
-from sampan.model.facts import RESOLVED_DIRECTORIES, CudaCompat, ImageFacts
+from sampan.model.facts import (
+    COMPAT_DIRECTORY,
+    ORIN_COMPAT_DIRECTORY,
+    RESOLVED_DIRECTORIES,
+    CudaCompat,
+    ImageFacts,
+)
 from sampan.model.image import ImageConfig
 from sampan.model.layer import EntryKind
 
@@ -19,7 +25,6 @@ _MAX_TEXT = 1 << 20
 _MAX_CACHE = 16 << 20
 _MAX_LIBC = 8 << 20
 
-_COMPAT_DIRECTORY = "/usr/local/cuda/compat"
 _COMPAT_NOTE = b".note.cuda.fwd_compatibility"
 _COMPAT_OWNER = b"NVIDIA Corporation"
 _COMPAT_NAME = re.compile(rb"libcuda\.so\.([^/]{1,64}\.[^/]{1,64})\Z")
@@ -100,7 +105,8 @@ def collect_facts(
         library_directories=tuple(_text(path) for path, _ in library_directories),
         loader_cache=_read_path(root, "/etc/ld.so.cache", read, _MAX_CACHE),
         libraries=_find_libraries(root, library_directories, size),
-        cuda_compat=_find_cuda_compat(root, read, size),
+        cuda_compat=_find_cuda_compat(root, COMPAT_DIRECTORY, read, size),
+        cuda_compat_orin=_find_cuda_compat(root, ORIN_COMPAT_DIRECTORY, read, size),
         passwd=_text(_read_path(root, "/etc/passwd", read, _MAX_TEXT)),
         group=_text(_read_path(root, "/etc/group", read, _MAX_TEXT)),
         shell=next((path for path in _SHELLS if _is_program(root, path)), ""),
@@ -172,8 +178,10 @@ def _find_libraries(root: Node, directories: _Directories, size: ContentSize) ->
     return dict(sorted(libraries.items()))
 
 
-def _find_cuda_compat(root: Node, read: ReadContent, size: ContentSize) -> CudaCompat | None:
-    real, directory = resolve(root, _COMPAT_DIRECTORY.encode())
+def _find_cuda_compat(
+    root: Node, place: str, read: ReadContent, size: ContentSize
+) -> CudaCompat | None:
+    real, directory = resolve(root, place.encode())
     if directory is None or directory.children is None:
         return None
     found = list(_versioned_libcuda(directory, size))

@@ -16,6 +16,7 @@ class FactsError(SampanError):
     id = "facts"
 
 
+_COMPATS = ("cuda_compat", "cuda_compat_orin")
 _REMEDY = "import the image again: sampan import SOURCE NAME"
 
 
@@ -24,8 +25,9 @@ def dump_facts(facts: ImageFacts) -> bytes:
     document = facts._asdict()
     document["version"] = FACTS_VERSION
     document["loader_cache"] = binascii.b2a_base64(facts.loader_cache, newline=False).decode()
-    if facts.cuda_compat is not None:
-        document["cuda_compat"] = facts.cuda_compat._asdict()
+    for name in _COMPATS:
+        if document[name] is not None:
+            document[name] = document[name]._asdict()
     return json.dumps(document, sort_keys=True, separators=(",", ":")).encode() + b"\n"
 
 
@@ -47,10 +49,11 @@ def load_facts(data: bytes) -> ImageFacts:
         document["loader_cache"] = binascii.a2b_base64(document["loader_cache"])
         for name in ("directories", "library_directories"):
             document[name] = tuple(document[name])
-        compat = document["cuda_compat"]
-        if compat is not None:
-            compat["names"] = tuple(compat["names"])
-            document["cuda_compat"] = CudaCompat(**compat)
+        for name in _COMPATS:
+            compat = document.get(name)
+            if compat is not None:
+                compat["names"] = tuple(compat["names"])
+                document[name] = CudaCompat(**compat)
         return ImageFacts(**document)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise FactsError(

@@ -10,7 +10,12 @@ from typing import NamedTuple
 
 from sampan.errors import SampanError
 from sampan.injection.builder import PlanBuilder
-from sampan.injection.cdi_devices import list_devices, nodes_edits, select_devices
+from sampan.injection.cdi_devices import (
+    CdiSelectionError,
+    list_devices,
+    nodes_edits,
+    select_devices,
+)
 from sampan.injection.cdi_finish import finish_spec, without_gids
 from sampan.injection.cdi_hooks import render_rest, spread_libraries
 from sampan.injection.cdi_jobs import HookChoice, makes_loader_cache
@@ -52,6 +57,8 @@ CLASSES: dict[str, str] = {"imex": "imex-channel"}
 """Class of a mode where it is not the mode's own name; all modes with GPUs have ``gpu``."""
 MANAGEMENT_CAPABILITIES = ("compute", "ngx", "utility", "video")
 MANAGEMENT_EXTRAS = ("fabric-imex-mgmt", "fabric-mgmt", "imex", "mig-config", "mig-monitor")
+NO_GPU = CdiDevice("none", CdiEdits(env=("NVIDIA_VISIBLE_DEVICES=void",)))
+"""A device has to edit something."""
 UNTOUCHED_ENVIRONMENT = ("NVIDIA_VISIBLE_DEVICES", "NVIDIA_DRIVER_CAPABILITIES")
 
 
@@ -164,6 +171,15 @@ def _gpus(
         # GPUs behind nodes that have no number: those are the device.
         names = ["all"] if inventory.platform == "wsl" else ["0", "all"]
         whole = nodes_edits(facts, control)
+        unknown = [word for word in options.devices if word not in (*names, "none")]
+        if unknown:
+            raise CdiSelectionError(
+                f"no device {', '.join(unknown)} on this host",
+                evidence=f"its GPUs have no nodes of their own; there are {', '.join(names)}",
+                remedy="leave out --device-id",
+            )
+        if options.devices == ("none",):
+            return base, (NO_GPU,), notes
         return base, tuple(CdiDevice(name, whole) for name in names), notes
     base = merge_edits([base, nodes_edits(facts, control)])
     chosen = select_devices(listed, options.devices, inventory.gpus)
@@ -173,7 +189,7 @@ def _gpus(
         for name in device.names
     ]
     if options.devices == ("none",):
-        devices.append(CdiDevice("none", CdiEdits(env=("NVIDIA_VISIBLE_DEVICES=void",))))
+        devices.append(NO_GPU)
     elif options.with_all and chosen:
         nodes = [node for one in chosen for node in one.nodes]
         links = [link for one in chosen for link in one.links]

@@ -39,6 +39,7 @@ class HookJobs(NamedTuple):
         folders: of ``update-ldcache``: whatever library is mounted there is to be found.
         compat: whether forward compatibility is to be decided, against ``driver_version`` and
             ``cuda_version``.
+        compat_directory: where its libraries are; empty = the usual place.
         foreign: hooks of other vendors.
         notes: what is passed over, for the user.
     """
@@ -48,6 +49,7 @@ class HookJobs(NamedTuple):
     links: tuple[HookLink, ...] = ()
     files: tuple[HookFile, ...] = ()
     compat: bool = False
+    compat_directory: str = ""
     driver_version: str = ""
     cuda_version: str = ""
     params: bool = False
@@ -93,6 +95,7 @@ def _read_ours(hook: CdiHook, jobs: HookJobs) -> HookJobs:
         compat=jobs.compat or bool(request.driver_version or request.cuda_version),
         driver_version=request.driver_version or jobs.driver_version,
         cuda_version=request.cuda_version or jobs.cuda_version,
+        compat_directory=request.compat_directory or jobs.compat_directory,
         params=jobs.params or request.params,
         application_profile=jobs.application_profile or request.application_profile,
         notes=(*jobs.notes, *notes),
@@ -119,7 +122,10 @@ def _read_nvidia(words: Sequence[str], jobs: HookJobs) -> HookJobs:
         cuda = options.get("host-cuda-version", ("",))[-1]
         # Told neither version, the original does nothing.
         return jobs._replace(
-            compat=jobs.compat or bool(driver or cuda), driver_version=driver, cuda_version=cuda
+            compat=jobs.compat or bool(driver or cuda),
+            compat_directory=options.get("cuda-compat-container-root", ("",))[-1],
+            driver_version=driver,
+            cuda_version=cuda,
         )
     if name == "disable-device-node-modification":
         return jobs._replace(params=True)

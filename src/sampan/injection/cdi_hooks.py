@@ -21,8 +21,9 @@ from sampan.injection.cdi_jobs import (
     HookChoice,
 )
 from sampan.injection.cdi_nvidia_hook import nvidia_hooks
-from sampan.injection.compat import is_data_centre
+from sampan.injection.compat import choose_compat_directory, is_data_centre
 from sampan.model.cdi import CdiHook, CdiMount
+from sampan.model.facts import COMPAT_DIRECTORY
 from sampan.model.hook import (
     ENVIRONMENT,
     STAGE,
@@ -68,6 +69,7 @@ def render_rest(plan: ImportPlan, inventory: Inventory, choice: HookChoice) -> R
             files=() if choice.nvidia else files,
             driver_version=inventory.driver_version if compatible and not tegra else "",
             cuda_version=inventory.cuda_version if compatible else "",
+            compat_directory=_compat_root(inventory, choice) if compatible else "",
             params=any(file.path == PARAMS_FILE for file in plan.files),
             application_profile=profile and not choice.nvidia,
         )
@@ -97,7 +99,7 @@ def _our_hooks(request: HookRequest, choice: HookChoice, wanted: set[str]) -> tu
         ]
         request = request._replace(libraries=(), links=(*links, *request.links))
     if COMPAT not in wanted or CACHE not in wanted:
-        request = request._replace(driver_version="", cuda_version="")
+        request = request._replace(driver_version="", cuda_version="", compat_directory="")
     request = request._replace(
         params=request.params and PARAMS in wanted,
         application_profile=request.application_profile and PROFILE in wanted,
@@ -215,6 +217,13 @@ def _is_small(file: PlannedFile) -> bool:
         or file.path == LOADER_CACHE
         or file.path.endswith(PROFILE_FILE)
     )
+
+
+def _compat_root(inventory: Inventory, choice: HookChoice) -> str:
+    """Empty for the usual directory, which every hook knows."""
+    tegra = inventory.platform == "tegra"
+    directory = choose_compat_directory(inventory.gpus, tegra=tegra)
+    return "" if directory == COMPAT_DIRECTORY else choice.compat_root or directory
 
 
 def _may_be_compatible(inventory: Inventory) -> bool:

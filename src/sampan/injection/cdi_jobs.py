@@ -20,6 +20,8 @@ class HookChoice(NamedTuple):
         program: absolute path on the host; empty = no hooks.
         nvidia: whether it is called in the way of nvidia-cdi-hook.
         disabled: of JOBS: what is left away.
+        compat_root: container directory of forward-compatibility libraries on a Jetson Orin; empty =
+            the usual one.
         ldconfig: the host's ldconfig for NVIDIA's hook; empty = where it looks itself.
     """
 
@@ -27,6 +29,7 @@ class HookChoice(NamedTuple):
     nvidia: bool = False
     disabled: tuple[str, ...] = ()
     ldconfig: str = ""
+    compat_root: str = ""
 
 
 def choose_jobs(disabled: Sequence[str], enabled: Sequence[str]) -> tuple[str, ...]:

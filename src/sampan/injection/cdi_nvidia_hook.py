@@ -40,4 +40,8 @@ def _nvidia_versions(request: HookRequest) -> list[str]:
     """As NVIDIA's generators call it: the driver's version, or on Tegra CUDA's."""
     if request.driver_version:
         return [f"--host-driver-version={request.driver_version}"]
-    return [f"--host-cuda-version={request.cuda_version}"] if request.cuda_version else []
+    if not request.cuda_version:
+        return []
+    root = request.compat_directory
+    further = [f"--cuda-compat-container-root={root}"] if root else []
+    return [f"--host-cuda-version={request.cuda_version}", *further]

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from sampan.injection.cdi_devices import resolve_target
 from sampan.injection.cdi_hook_jobs import HookJobs, read_hooks
-from sampan.injection.compat import COMPAT_NAMES, decide_cuda_compat
+from sampan.injection.compat import COMPAT_NAMES, decide_cuda_compat, find_compat
 from sampan.injection.container_texts import (
     PARAMS,
     PROFILE_DIRECTORY,
@@ -265,7 +265,7 @@ def _plan_loader(plan: _Merge, jobs: HookJobs, host: HostFacts) -> None:
 
 
 def _compat_entries(plan: _Merge, jobs: HookJobs) -> list[LoaderEntry]:
-    compat = plan.facts.cuda_compat
+    compat = find_compat(plan.facts, jobs.compat_directory)
     machine = MACHINES.get(plan.facts.architecture, "")
     if compat is None or not jobs.compat or machine not in FLAGS_BY_MACHINE:
         return []

@@ -4,11 +4,15 @@ The rule is NVIDIA's toolkit's (field note nvidia-container-toolkit, 4.6) with o
 forward compatibility is for data-centre GPUs; on others CUDA answers error 803 or 804.
 """
 
-import json
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from sampan.model.facts import CudaCompat
+from sampan.model.facts import (
+    COMPAT_DIRECTORY,
+    ORIN_COMPAT_DIRECTORY,
+    CudaCompat,
+    ImageFacts,
+)
 from sampan.model.inventory import Gpu
 
 DATA_CENTRE_BRANDS = frozenset({"tesla", "nvidia", "grid", "nvidia_vcs"})
@@ -81,6 +85,18 @@ def decide_cuda_compat(
     )
 
 
+def choose_compat_directory(gpus: Sequence[Gpu], *, tegra: bool) -> str:
+    """Where images keep the libraries for these GPUs: Jetson Orin has a package of its own."""
+    orin = tegra and any("orin" in gpu.name.lower().split() for gpu in gpus)
+    return ORIN_COMPAT_DIRECTORY if orin else COMPAT_DIRECTORY
+
+
+def find_compat(facts: ImageFacts, directory: str) -> CudaCompat | None:
+    """What the image has in such a directory; empty = the usual one. Nobody looked into others."""
+    known = {COMPAT_DIRECTORY: facts.cuda_compat, ORIN_COMPAT_DIRECTORY: facts.cuda_compat_orin}
+    return known.get(directory or COMPAT_DIRECTORY)
+
+
 def is_data_centre(gpu: Gpu) -> bool:
     """By brand where NVML gave one, otherwise by product name."""
     if gpu.brand and gpu.brand != "unknown":
@@ -90,6 +106,9 @@ def is_data_centre(gpu: Gpu) -> bool:
 
 
 def _parse_note(text: str) -> tuple[frozenset[int], str] | None:
+    # Few images have a note, and json costs milliseconds of each hook's start.
+    import json
+
     try:
         note: Any = json.loads(text)
         if not isinstance(note["Driver"], list):

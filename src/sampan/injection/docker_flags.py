@@ -12,6 +12,7 @@ from typing import NamedTuple
 from sampan.injection.cdi_generate import facts_of_any_image, mounts_of_any_image
 from sampan.injection.cdi_hooks import LOADER_CACHE, render_rest
 from sampan.injection.cdi_jobs import HookChoice
+from sampan.injection.mount_words import render_bind
 from sampan.injection.plan import plan_import
 from sampan.model.inventory import Gpu, Inventory
 from sampan.model.plan import ImportPlan, PlannedDevice, PlannedFile
@@ -91,20 +92,3 @@ def render_plain(plain: PlainImport, file_paths: Mapping[str, str]) -> list[str]
     for name, value in plain.environment:
         words += ["--env", f"{name}={value}"]
     return words
-
-
-def render_bind(
-    source: str, target: str, *, read_only: bool, further: Sequence[str] = ()
-) -> list[str]:
-    """``--mount`` of a host path, which must exist: ``-v`` would make what is missing, and as root."""
-    fields = ["type=bind", f"source={source}", f"target={target}"]
-    fields += ["readonly"] if read_only else []
-    return ["--mount", ",".join(map(quote_field, (*fields, *further)))]
-
-
-def quote_field(text: str) -> str:
-    """A field of a line of comma-separated values, which ``--mount`` is."""
-    if "," not in text and '"' not in text and "\n" not in text:
-        return text
-    doubled = text.replace('"', '""')
-    return f'"{doubled}"'

@@ -4,7 +4,12 @@ from collections.abc import Iterator, Sequence
 
 from sampan.errors import SampanError
 from sampan.injection.builder import FILE_OPTIONS, PlanBuilder
-from sampan.injection.compat import COMPAT_NAMES, decide_cuda_compat
+from sampan.injection.compat import (
+    COMPAT_NAMES,
+    choose_compat_directory,
+    decide_cuda_compat,
+    find_compat,
+)
 from sampan.injection.ldcache import merge_loader_cache, render_loader_cache
 from sampan.injection.places import compat32_directory, library_directory, real_directory
 from sampan.model.inventory import DriverLibrary, Gpu, Inventory
@@ -199,7 +204,8 @@ def _plan_compat(
     planned: Sequence[tuple[DriverLibrary, str]],
     gpus: Sequence[Gpu],
 ) -> list[LoaderEntry]:
-    compat = builder.facts.cuda_compat
+    tegra = inventory.platform == "tegra"
+    compat = find_compat(builder.facts, choose_compat_directory(gpus, tegra=tegra))
     cuda = [library for library, _ in planned if library.soname == "libcuda.so.1"]
     if compat is None or not cuda:
         return []
@@ -208,7 +214,7 @@ def _plan_compat(
         driver_version=inventory.driver_version,
         cuda_version=inventory.cuda_version,
         gpus=gpus,
-        tegra=inventory.platform == "tegra",
+        tegra=tegra,
     )
     item = f"{compat.directory}/libcuda.so.{compat.version}"
     if not decision.use:

@@ -8,7 +8,6 @@ with the call's name and the path it was about; who calls knows what to tell the
 import ctypes
 import errno
 import os
-import signal
 
 CLONE_NEWNS = 0x00020000
 CLONE_NEWUSER = 0x10000000
@@ -31,6 +30,8 @@ RESOLVE_NO_SYMLINKS = 4
 RESOLVE_BENEATH = 8
 RESOLVE_IN_ROOT = 16
 
+_SIGKILL = 9
+_SIGCHLD = 17
 _PR_SET_PDEATHSIG = 1
 _PR_CAPBSET_READ = 23
 _PIDFD_GETFD = 438
@@ -65,7 +66,7 @@ def clone(flags: int) -> int:
     python = ctypes.pythonapi
     python.PyOS_BeforeFork()
     pid: int = _libc.syscall(
-        ctypes.c_long(number), ctypes.c_ulong(flags | signal.SIGCHLD), *[ctypes.c_long(0)] * 4
+        ctypes.c_long(number), ctypes.c_ulong(flags | _SIGCHLD), *[ctypes.c_long(0)] * 4
     )
     if pid == 0:
         python.PyOS_AfterFork_Child()
@@ -196,7 +197,7 @@ def join_new_keyring() -> None:
         _check(joined, "keyctl", "session keyring")
 
 
-def die_with_parent(sent: int = signal.SIGKILL) -> None:
+def die_with_parent(sent: int = _SIGKILL) -> None:
     """Have the kernel send ``sent`` to this process when its parent thread ends.
 
     A change of credentials clears it, so this comes after them; ``exec`` keeps it.

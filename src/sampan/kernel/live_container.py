@@ -4,6 +4,7 @@ For a ``prestart`` hook alone: the container's first process has its mount names
 entered its root (runtime-spec, config.md). All names are resolved inside the root by descriptors.
 """
 
+import errno
 import os
 import stat
 
@@ -27,8 +28,8 @@ FLAGS: dict[str, int] = {
 _DIRECTORY = os.O_PATH | os.O_DIRECTORY
 
 
-def mount_tmpfs(root: RootHandle, path: str, options: list[str]) -> None:
-    """Mount a tmpfs on a directory of the container, which is made where it misses.
+def mount_tmpfs(root: RootHandle, path: str, options: list[str]) -> RootHandle:
+    """Mount a tmpfs on a directory of the container, which is made where it misses; its root.
 
     Raises:
         OSError: a directory cannot be made, or this process may not mount.
@@ -37,6 +38,13 @@ def mount_tmpfs(root: RootHandle, path: str, options: list[str]) -> None:
     try:
         data = ",".join(word for word in options if "=" in word)
         mount("tmpfs", f"/proc/self/fd/{place}", "tmpfs", _flags(options), data)
+        laid = root.open(path, _DIRECTORY)
+        try:
+            if os.fstat(laid).st_dev == os.fstat(place).st_dev:
+                raise OSError(errno.EBUSY, "the file system that was mounted is not seen", path)
+            return RootHandle(f"/proc/self/fd/{laid}")
+        finally:
+            os.close(laid)
     finally:
         os.close(place)
 

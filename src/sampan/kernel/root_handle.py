@@ -107,7 +107,7 @@ class RootHandle:
             OSError: as ``write_file``.
         """
         try:
-            return self.open(path, _DIRECTORY)
+            return self.open(path, _DIRECTORY, resolve=RESOLVE_NO_XDEV)
         except FileNotFoundError:
             return _make_directories(self.descriptor, path)
 

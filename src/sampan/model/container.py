@@ -44,6 +44,7 @@ class ContainerSpec(NamedTuple):
         cdi_devices: qualified CDI names among ``--device``, in the user's order; they are looked up in
             ``cdi_directories``, where empty means the usual ones.
         gpus: the text of ``--gpus``; None when not given.
+        driver_root, dev_root: where the driver and its nodes are; empty = as ``driver.chosen_roots``.
         platform: the text of ``--platform``; empty = the host's.
         removed_variables: names that the container is not to have, though the image sets them.
     """
@@ -83,3 +84,5 @@ class ContainerSpec(NamedTuple):
     removed_variables: tuple[str, ...] = ()
     cdi_devices: tuple[str, ...] = ()
     cdi_directories: tuple[str, ...] = ()
+    driver_root: str = ""
+    dev_root: str = ""

@@ -35,8 +35,13 @@ RESOLVED_DIRECTORIES: tuple[str, ...] = (
 """Directories whose every leading component is resolved in the image's index."""
 
 
+COMPAT_DIRECTORY = "/usr/local/cuda/compat"
+ORIN_COMPAT_DIRECTORY = "/usr/local/cuda/compat_orin"
+"""Of the packages cuda-compat and cuda-compat-orin; an image for several boards may have both."""
+
+
 class CudaCompat(NamedTuple):
-    """The image's forward-compatibility libcuda (``/usr/local/cuda/compat``).
+    """Forward-compatibility libcuda of an image.
 
     Attributes:
         directory: real container path of the directory.
@@ -69,9 +74,10 @@ class ImageFacts(NamedTuple):
         libraries: real container path of each driver-related or vendor-neutral GL, EGL, Vulkan or
             OpenCL library in a library directory, mapped to its size in bytes (0 = left-over
             mount point; links have their target's size, -1 when dangling).
-        cuda_compat: None when the image has none.
+        cuda_compat: of COMPAT_DIRECTORY; None when the image has none.
         passwd, group: content of /etc/passwd and /etc/group, at most 1 MiB each.
         shell: container path of a POSIX shell, empty when the image has none.
+        cuda_compat_orin: of ORIN_COMPAT_DIRECTORY, for Jetson Orin alone.
     """
 
     digest: str
@@ -88,3 +94,4 @@ class ImageFacts(NamedTuple):
     passwd: str
     group: str
     shell: str
+    cuda_compat_orin: CudaCompat | None = None

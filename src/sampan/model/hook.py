@@ -19,6 +19,7 @@ reading are here so that both sides agree; doing it is the hook's.
 ``--file``                ``PATH::TEXT``: a small file to write, mode 0644, e.g. an ICD description
 ``--host-driver-version`` forward compatibility may be decided, against this driver
 ``--host-cuda-version``   and this CUDA; without a driver version by Tegra's rule
+``--cuda-compat-root``    directory of its libraries, where it is not the usual one (Jetson Orin)
 ``--driver-params``       ``readonly``: /proc/driver/nvidia/params says ModifyDeviceFiles: 0
 ``--application-profile`` ``egl``: EGLVisibleDGPUDevices names the container's own nodes
 ========================  ======================================================================
@@ -87,6 +88,7 @@ class HookRequest(NamedTuple):
         driver_version, cuda_version: of the host; given when forward compatibility may be decided,
             that is when every GPU of the document is of the data-centre class. A CUDA version
             alone: the host is a Tegra, where it decides.
+        compat_directory: container directory of these libraries; empty = the usual one.
         unknown: options that this reader does not know, with their values; to be warned of.
     """
 
@@ -97,6 +99,7 @@ class HookRequest(NamedTuple):
     cuda_version: str = ""
     params: bool = False
     application_profile: bool = False
+    compat_directory: str = ""
     unknown: tuple[str, ...] = ()
 
 
@@ -127,6 +130,7 @@ def render_hook_arguments(request: HookRequest) -> tuple[str, ...]:
     for option, value in (
         ("--host-driver-version", request.driver_version),
         ("--host-cuda-version", request.cuda_version),
+        ("--cuda-compat-root", request.compat_directory),
         ("--driver-params", "readonly" if request.params else ""),
         ("--application-profile", "egl" if request.application_profile else ""),
     ):
@@ -173,7 +177,10 @@ def parse_hook_arguments(words: Sequence[str]) -> HookRequest:
             if not separator or not path.startswith("/"):
                 raise HookArgumentsError(f"--file {value[:60]!r}: not of the form /PATH::TEXT")
             files.append(HookFile(path, text))
-        elif option in ("--host-driver-version", "--host-cuda-version") or (option, value) in (
+        elif option in ("--host-driver-version", "--host-cuda-version", "--cuda-compat-root") or (
+            option,
+            value,
+        ) in (
             ("--contract", CONTRACT),
             ("--driver-params", "readonly"),
             ("--application-profile", "egl"),
@@ -189,6 +196,7 @@ def parse_hook_arguments(words: Sequence[str]) -> HookRequest:
         cuda_version=said.get("--host-cuda-version", ""),
         params="--driver-params" in said,
         application_profile="--application-profile" in said,
+        compat_directory=said.get("--cuda-compat-root", ""),
         unknown=tuple(unknown),
     )
 

@@ -74,6 +74,22 @@ def test_generate_prints_yaml_and_writes_what_the_extension_says(
 
 
 @pytest.mark.usefixtures("host")
+def test_a_file_gets_the_extension_that_engines_look_for(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, words, written in (
+        ("a", [], "a.yaml"),
+        ("b.txt", ["--format", "json"], "b.txt.json"),
+        ("c.json", ["--format", "yaml"], "c.json"),
+    ):
+        assert main(["cdi", "generate", "--output", str(tmp_path / name), *words]) == 0
+        assert (tmp_path / written).exists()
+        assert str(tmp_path / written) in capsys.readouterr().err
+    assert main(["cdi", "generate", "--output", "-"]) == 0
+    assert "kind: nvidia.com/gpu" in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("host")
 def test_each_capability_can_have_a_class_of_its_own(tmp_path: Path) -> None:
     target = tmp_path / "nvidia.yaml"
     words = ["--capability-classes", "--capabilities", "compute,utility"]

@@ -149,3 +149,13 @@ def test_a_program_that_is_absent_or_fails_says_so() -> None:
 def test_the_page_explains_every_check() -> None:
     rows = [line.split("|")[1].strip() for line in PAGE.read_text().splitlines() if line.startswith("| `")]  # fmt: skip
     assert rows == [f"`{name}`" for name in CHECKS]
+
+
+def test_the_driver_is_checked_where_the_variables_say_that_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SAMPAN_DRIVER_ROOT", str(tmp_path))
+    monkeypatch.setenv("SAMPAN_DEV_ROOT", str(tmp_path))
+    assert sampan.cli.doctor.make_host().inventory.driver_root == str(tmp_path)
+    monkeypatch.setenv("SAMPAN_DRIVER_ROOT", "/nowhere")
+    assert main(["doctor"]) == 125

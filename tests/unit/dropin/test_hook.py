@@ -249,6 +249,19 @@ def test_newer_compatibility_libraries_of_the_image_come_first(rootfs: Path, run
     assert found["libcuda.so.580.1"] == "/usr/lib64/libcuda.so.580.1"
 
 
+def test_compatibility_libraries_are_those_of_the_directory_that_was_told(
+    rootfs: Path, run: Run
+) -> None:
+    make_compat(rootfs, "libcuda.so.590.10")
+    directory = "/usr/local/cuda/compat_orin"
+    (rootfs / "usr/local/cuda/compat").rename(rootfs / directory.lstrip("/"))
+    request = HookRequest(libraries=(CUDA,), driver_version="580.1")
+    run(request)
+    assert dict(entries(rootfs))["libcuda.so.1"] == "/usr/lib64/libcuda.so.1"
+    run(request._replace(compat_directory=directory))
+    assert dict(entries(rootfs))["libcuda.so.1"] == f"{directory}/libcuda.so.1"
+
+
 @pytest.mark.parametrize(
     ("names", "version"),
     [(("libcuda.so.570.10",), "580.1"), (("libcuda.so.590.10", "libcuda.so.600.1"), "580.1"),

@@ -16,7 +16,7 @@ from sampan.cli.main import main
 from sampan.engines.configure.apptainer import list_names
 from sampan.engines.configure.engine_table import engine_module
 from sampan.engines.configure.machine import this_machine
-from sampan.engines.configure.plan import Wishes
+from sampan.engines.configure.plan import EngineConfigurationError, Wishes
 from sampan.kernel.bounded_program import ProgramAnswer
 from support.driver_host import make_h200_host
 
@@ -392,3 +392,77 @@ def test_a_crash_between_record_and_file_leaves_nothing_that_undo_could_spoil(
     assert configure("docker", runtime, "--config", str(file), "--yes") == 0
     assert configure("docker", runtime, "--config", str(file), "--yes", "--undo") == 0
     assert file.read_text() == DAEMON
+
+
+CRIO = """\
+[crio.runtime]
+default_runtime = "crun"
+[crio.runtime.runtimes.crun]
+runtime_path = "/usr/libexec/crio/crun"
+monitor_path = "/usr/libexec/crio/conmon"
+monitor_cgroup = ""
+allowed_annotations = ["io.containers.trace-syscall"]
+[crio.runtime.runtimes.nvidia]
+runtime_path = "/elsewhere"
+"""
+
+
+def test_crio_s_monitor_and_annotations_are_those_of_its_default_runtime() -> None:
+    shown = CRIO.partition("[crio.runtime.runtimes.nvidia]")[0]
+    machine = this_machine()._replace(
+        find=lambda name: f"/usr/bin/{name}", ask=lambda _: ProgramAnswer(0, shown, "")
+    )
+    plan = engine_module("crio").plan(Wishes("/r"), machine)
+    assert {edit.key[-1]: edit.value for edit in plan.files[0].edits} == {
+        "runtime_path": "/r",
+        "runtime_type": "oci",
+        "monitor_path": "/usr/libexec/crio/conmon",
+        "allowed_annotations": ["io.containers.trace-syscall"],
+    }
+
+
+def test_a_later_file_of_crio_that_names_another_runtime_is_noticed() -> None:
+    machine = this_machine()._replace(
+        find=lambda name: f"/usr/bin/{name}", ask=lambda _: ProgramAnswer(0, CRIO, "")
+    )
+    plan = engine_module("crio").plan(Wishes("/r"), machine)
+    assert "'/elsewhere'" in plan.check(False)
+
+
+@pytest.mark.parametrize(
+    ("release", "key", "word"),
+    [
+        ("25.0.3", ("features", "cdi"), "restart"),
+        ("28.5.2", ("features", "cdi"), "restart"),
+    ],
+)
+def test_docker_s_cdi_is_switched_on_where_it_exists(
+    release: str, key: tuple[str, ...], word: str
+) -> None:
+    machine = this_machine()._replace(
+        find=lambda name: f"/usr/bin/{name}",
+        ask=lambda _: ProgramAnswer(0, f"Docker version {release}", ""),
+    )
+    plan = engine_module("docker").plan(Wishes("/r", cdi=True), machine)
+    assert key in [edit.key for edit in plan.files[0].edits]
+    assert word in plan.restart[0]
+
+
+@pytest.mark.parametrize(
+    ("engine", "printed", "wishes", "said"),
+    [
+        ("docker", "Docker version 20.10.24", Wishes("/r", cdi=True), "does not know CDI"),
+        ("docker", "Docker version 24.0.7", Wishes("/r", spec_dirs=("/e",)), "does not know CDI"),
+        ("podman", "podman version 3.4.4", Wishes("/r", cdi=True), "does not read CDI"),
+        ("podman", "podman version 5.4.2", Wishes("/r", spec_dirs=("/e",)), "/etc/cdi and"),
+        ("buildkit", "buildkitd b v0.19.0 x", Wishes(""), "does not know CDI"),
+    ],
+)
+def test_a_release_that_cannot_do_it_is_told_so(
+    engine: str, printed: str, wishes: Wishes, said: str
+) -> None:
+    machine = this_machine()._replace(
+        find=lambda name: f"/usr/bin/{name}", ask=lambda _: ProgramAnswer(0, printed, "")
+    )
+    with pytest.raises(EngineConfigurationError, match=said):
+        engine_module(engine).plan(wishes, machine)

@@ -4,7 +4,7 @@ import pytest
 
 from sampan.errors import UsageError
 from sampan.gpus.request import resolve_request
-from sampan.gpus.variables import CapabilityError, ImexChannelError, MigRightsError
+from sampan.gpus.variables import CapabilityError, ImexChannelError, MigRightsError, notice_gates
 from sampan.model.inventory import CAPABILITIES
 from sampan.model.request import Request
 
@@ -131,6 +131,10 @@ def test_an_extra_is_asked_for_by_the_word_enabled(variable: str, extra: str) ->
     assert resolve("all", user={variable: "enabled"}).extras == (extra,)
     assert resolve("all", user={variable: "1"}).extras == ()
     assert not resolve(user={variable: "enabled"}).driver
+    assert notice_gates({variable: "1"}) == (
+        f"{variable}=1 asks for nothing: the word is {variable}=enabled",
+    )
+    assert notice_gates({variable: "enabled"}) == notice_gates({variable: "disabled"}) == ()
 
 
 @pytest.mark.parametrize(("variable", "extra"), GATES)

@@ -116,7 +116,17 @@ def test_the_failing_term_and_what_would_meet_it_are_named() -> None:
 def test_a_gpu_too_old_is_answered_with_another_gpu() -> None:
     with pytest.raises(RequirementError) as refusal:
         check({"NVIDIA_REQUIRE_ARCH": "arch>=10.0"}, make_host(), make_gpu())
-    assert "choose a GPU of arch 10.0" in refusal.value.remedy
+    assert "choose a GPU that has arch>=10.0" in refusal.value.remedy
+
+
+def test_a_long_requirement_is_said_once_for_all_gpus_that_are_alike() -> None:
+    gpus = [make_gpu()._replace(nvml_index=index) for index in range(3)]
+    gpus.append(make_gpu(brand="geforce")._replace(nvml_index=3))
+    with pytest.raises(RequirementError) as refusal:
+        check({"NVIDIA_REQUIRE_CUDA": CUDA_12_4}, make_host("470.1", "11.4"), *gpus)
+    assert refusal.value.evidence.count("cuda>=12.4") == 2
+    assert "GPUs 0, 1, 2 have cuda 11.4" in refusal.value.evidence
+    assert "GPU 3 has cuda 11.4, driver 470.1, brand geforce" in refusal.value.evidence
 
 
 def test_jetpack_is_no_requirement() -> None:

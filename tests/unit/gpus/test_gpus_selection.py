@@ -137,6 +137,18 @@ def test_an_unknown_mig_device_is_answered_with_those_there_are(word: str) -> No
     assert "MIG-0-0" in refusal.value.evidence
 
 
+def test_a_host_with_very_many_mig_devices_is_named_in_part() -> None:
+    host = make_inventory(*(make_mig(number, *range(7)) for number in range(8)))
+    with pytest.raises(MigSelectionError) as refusal:
+        select_gpus(wish("MIG-none"), host)
+    assert refusal.value.evidence.endswith("and 48 more")
+    assert "sampan gpus" in refusal.value.remedy
+    with pytest.raises(MigSelectionError) as refusal:
+        select_gpus(wish("7"), host)
+    assert "7:6" in refusal.value.evidence
+    assert "MIG-0-0" not in refusal.value.evidence
+
+
 def test_all_of_a_host_without_mig_devices_is_refused() -> None:
     with pytest.raises(GpuSelectionError, match="no GPU can be had") as refusal:
         select_gpus(wish("all"), make_inventory(make_mig(0)))

@@ -191,6 +191,14 @@ def test_forward_compatibility_libraries_are_found_through_links_with_their_note
     assert facts.resolved["/usr/local/cuda/compat"] == "/usr/local/cuda-12.4/compat"
 
 
+def test_a_jetson_orins_compatibility_libraries_are_known_apart() -> None:
+    facts = collect({"usr/local/cuda/compat_orin/libcuda.so.1.1": elf_with_note()})
+    assert facts.cuda_compat is None
+    assert facts.cuda_compat_orin is not None
+    assert facts.cuda_compat_orin.directory == "/usr/local/cuda/compat_orin"
+    assert load_facts(dump_facts(facts)) == facts
+
+
 def test_a_compatibility_library_without_note_is_still_named() -> None:
     facts = collect({"usr/local/cuda/compat/libcuda.so.470.82.01": b"no elf"})
     assert facts.cuda_compat == CudaCompat(

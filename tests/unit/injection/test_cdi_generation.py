@@ -397,6 +397,25 @@ def test_one_gpu_without_numbers_is_the_device_all_on_wsl(h200: Inventory) -> No
     spec = generate(inventory).spec
     assert names(spec) == ["all"]
     assert paths(spec, "all") == ["/dev/dxg"]
+    assert names(generate(inventory, devices=("none",)).spec) == ["none"]
+    with pytest.raises(CdiSelectionError, match="no device 3"):
+        generate(inventory, devices=("3",))
+
+
+def test_a_jetson_orins_compatibility_libraries_lie_in_a_place_of_their_own(
+    h200: Inventory,
+) -> None:
+    orin = h200.gpus[0]._replace(name="Orin (nvgpu)", brand="")
+    board = h200._replace(platform="tegra", cuda_version="12.6", gpus=(orin,))
+    assert request_of(generate(board).spec).compat_directory == "/usr/local/cuda/compat_orin"
+    hook = HookChoice("/usr/bin/nvidia-cdi-hook", nvidia=True)
+    words = [hook.args for hook in generate(board, hook=hook).spec.edits.hooks]
+    assert (
+        "nvidia-cdi-hook", "enable-cuda-compat", "--host-cuda-version=12.6",
+        "--cuda-compat-container-root=/usr/local/cuda/compat_orin",
+    ) in words  # fmt: skip
+    hook = hook._replace(nvidia=False, program="/usr/bin/sampan-hook", compat_root="/opt/compat")
+    assert request_of(generate(board, hook=hook).spec).compat_directory == "/opt/compat"
 
 
 def test_lists_that_are_named_take_the_place_of_tegras_usual_ones(tmp_path: Path) -> None:

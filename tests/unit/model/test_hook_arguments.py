@@ -32,6 +32,7 @@ REQUESTS = st.builds(
     cuda_version=st.sampled_from(["", "13.0"]),
     params=st.booleans(),
     application_profile=st.booleans(),
+    compat_directory=st.sampled_from(["", "/usr/local/cuda/compat_orin"]),
     unknown=st.just(()),
 )
 
