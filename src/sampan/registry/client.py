@@ -249,13 +249,21 @@ class RegistryClient:
             raise self._explain(answer, repository, f"read layer {digest[:19]}")
         return answer
 
-    def open_elsewhere(self, url: str, first: int = 0, end: int | None = None) -> Answer:
+    def open_elsewhere(
+        self, url: str, first: int = 0, end: int | None = None, *, stays_outside: bool = False
+    ) -> Answer:
         """Begin to read what another host has, without credentials; any status is the caller's.
 
         Raises:
-            RegistryError: there is no answer.
+            RegistryError: there is no answer, or (``stays_outside``) it leads to this machine.
         """
-        return self._transport.request("GET", url, headers=_range_headers(first, end), limit=None)
+        return self._transport.request(
+            "GET",
+            url,
+            headers=_range_headers(first, end),
+            limit=None,
+            stays_outside=stays_outside,
+        )
 
     def list_tags(self, repository: str) -> list[str] | None:
         """All tags (of the first pages, where there are very many); None without the repository.
