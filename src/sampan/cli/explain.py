@@ -7,6 +7,7 @@ import os
 from sampan.cli.columns import format_columns
 from sampan.cli.driver_options import add_driver_options, find_inventory
 from sampan.cli.pulling import add_pull_option, with_image
+from sampan.cli.registry_options import add_registry_options, registry_settings
 from sampan.cli.render import print_warning
 from sampan.engines.driver_import import DriverImport, prepare_import
 from sampan.errors import UsageError
@@ -30,13 +31,17 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="as of `sampan run`; NVIDIA_DRIVER_CAPABILITIES and others change the plan",
     )
     add_pull_option(parser.add_argument)
+    add_registry_options(parser)
     add_driver_options(parser)
 
 
 def main(arguments: argparse.Namespace) -> int:
     """Print the plan item by item."""
     image = with_image(
-        lambda: locate_image(arguments.image), arguments.image, policy=arguments.pull
+        lambda: locate_image(arguments.image),
+        arguments.image,
+        policy=arguments.pull,
+        settings=lambda: registry_settings(arguments),
     )
     facts = load_facts(read_document(image.facts_path))
     config = read_config(image.config_path)

@@ -155,10 +155,11 @@ def _read_secret(arguments: argparse.Namespace, registry: str, username: str) ->
         what = "API key" if registry == NGC else f"password of {username}"
         secret = getpass.getpass(f"{what} for {registry}: ")
     else:
+        who = f"-u {username} " if registry != NGC else ""
         raise UsageError(
             "there is no terminal to ask for the password on",
             evidence="standard input is a pipe, a file or closed",
-            remedy=f"sampan login --password-stdin {registry} < FILE",
+            remedy=f"sampan login {who}--password-stdin {registry} < FILE",
         )
     if not secret:
         raise UsageError(f"the password for {registry} is empty", remedy="nothing was stored")

@@ -34,6 +34,7 @@ def with_image(
     platform: str = "",
     gpus: str | None = None,
     variables: Mapping[str, str] | None = None,
+    settings: "Callable[[], Settings] | None" = None,
 ) -> Result:
     """Do something with an image of the store, after pulling it where the policy wants that.
 
@@ -44,10 +45,18 @@ def with_image(
         platform: text of ``--platform``; empty = the host's.
         gpus: text of ``--gpus``: the driver is held against the image before it is fetched.
         variables: ``-e`` of the container to come.
+        settings: gives those of the registry client, when one is asked; None = the usual ones.
     """
 
     def fetch(how: str) -> None:
-        pull(name, policy=how, platform=platform, gpus=gpus, variables=variables or {})
+        pull(
+            name,
+            policy=how,
+            platform=platform,
+            gpus=gpus,
+            variables=variables or {},
+            settings=settings() if settings else None,
+        )
 
     if policy in ("always", "newer") and _is_name(name):
         fetch(policy)

@@ -5,6 +5,7 @@ import os
 import sys
 
 from sampan.cli.pulling import with_image
+from sampan.cli.registry_options import registry_settings
 from sampan.cli.render import print_warning
 from sampan.cli.run_options import configure, parse_spec
 from sampan.engines.native import trace
@@ -37,6 +38,7 @@ def main(arguments: argparse.Namespace) -> int:
         platform=spec.platform,
         gpus=spec.gpus,
         variables=dict(spec.environment),
+        settings=lambda: registry_settings(arguments),
     )
     for text in prepared.warnings:
         print_warning(text)
