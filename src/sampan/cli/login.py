@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from sampan.cli.flags import add_flag
 from sampan.cli.registry_options import add_registry_options
 from sampan.errors import UsageError
-from sampan.registry.settings import NGC
+from sampan.registry.settings import NGC, NGC_SITES
 
 if TYPE_CHECKING:
     from sampan.registry.secret import Secret
@@ -68,7 +68,9 @@ def main(arguments: argparse.Namespace) -> int:
         return _check(arguments)
     name = read_registry_name(arguments.registry)
     registry = name.partition("/")[0]
-    username = arguments.username or (NGC_USER if registry == NGC else _ask_name(name))
+    if registry == NGC and arguments.username not in ("", NGC_USER):
+        print_warning(f"the user of {NGC} is always {NGC_USER}: {arguments.username} is left out")
+    username = NGC_USER if registry == NGC else arguments.username or _ask_name(name)
     secret = _read_secret(arguments, registry, username)
     outcome = log_in(
         name,
@@ -91,6 +93,8 @@ def main(arguments: argparse.Namespace) -> int:
 def read_registry_name(text: str) -> str:
     """``REGISTRY[/PATH]`` without scheme; a tag or digest has no credentials of its own.
 
+    NGC's other hosts, which users take for its registry, stand for it.
+
     Raises:
         UsageError: there is one.
     """
@@ -101,6 +105,11 @@ def read_registry_name(text: str) -> str:
         raise UsageError(
             f"{text} is no REGISTRY[/PATH]", remedy="leave tag and digest out: nvcr.io/ORG/IMAGE"
         )
+    if registry in NGC_SITES:
+        from sampan.cli.render import print_warning
+
+        print_warning(f"{registry} is no registry: {NGC} is meant")
+        return NGC
     return f"{registry}/{path}" if path else registry
 
 
