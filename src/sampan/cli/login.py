@@ -101,6 +101,14 @@ def read_registry_name(text: str) -> str:
     from sampan.registry.credentials import split_name
 
     registry, path = split_name(text)
+    if "@" in registry or registry.startswith("nvapi-"):
+        # It is not repeated: this may end in a log.
+        raise UsageError(
+            "the name of a registry holds no user, password or key",
+            evidence="every user of this machine can read it on a command line",
+            remedy="sampan login REGISTRY asks for it unseen, or takes --password-stdin; "
+            "if it was a real one, make a new one",
+        )
     if not registry or ":" in path or "@" in path:
         raise UsageError(
             f"{text} is no REGISTRY[/PATH]", remedy="leave tag and digest out: nvcr.io/ORG/IMAGE"
