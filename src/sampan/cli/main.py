@@ -130,7 +130,8 @@ def _make_parser(name: str, command: Command) -> "argparse.ArgumentParser":
         prog=f"sampan {name}",
         description=command.summary,
         allow_abbrev=False,
-        formatter_class=lambda prog: argparse.HelpFormatter(prog, width=width),
+        # Raw: epilogs are tables and examples, laid out by hand.
+        formatter_class=lambda prog: argparse.RawDescriptionHelpFormatter(prog, width=width),
     )
 
     def refuse(message: str) -> NoReturn:
