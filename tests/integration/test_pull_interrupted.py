@@ -7,9 +7,11 @@ import random
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -156,6 +158,37 @@ def test_an_interrupted_pull_keeps_whole_layers_and_no_rubbish(
     assert not any(Path(f"/proc/{worker}").exists() for worker in workers)
     assert list(Path(store.packs("zstd")).glob("*.index"))
     assert list_names(store) == []
+
+
+@pytest.mark.parametrize("command", ["push", "copy"])
+def test_ctrl_c_ends_a_transfer_whose_server_says_nothing(
+    registry: Front, store: StoreLayout, tmp_path: Path, command: str
+) -> None:
+    pull(registry, store, "wide")
+    name = f"{registry.host}/a:wide"
+    reached, released = threading.Event(), threading.Event()
+
+    def say_nothing(handler: Any) -> bool:
+        if "/blobs/" in handler.path:
+            reached.set()
+            released.wait()
+        return "/blobs/" in handler.path
+
+    registry.intercept = say_nothing
+    target = f"{registry.host}/b:1" if command == "push" else f"oci:{tmp_path / 'out'}:1"
+    with subprocess.Popen(
+        [sys.executable, "-m", "sampan", command, name, target],
+        env=pull_environment(store, tmp_path),
+        stderr=subprocess.DEVNULL,
+    ) as process:
+        assert reached.wait(20)
+        process.send_signal(signal.SIGINT)
+        # Far below the minute that a read may take.
+        try:
+            assert process.wait(20) == 130
+        finally:
+            released.set()
+            process.kill()
 
 
 def test_a_worker_whose_parent_was_killed_ends_though_its_server_says_nothing(
