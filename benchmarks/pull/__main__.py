@@ -64,7 +64,8 @@ def main() -> int:
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     # So that nothing is left behind: stores are gigabytes.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
-    work = (arguments.work or Path(f"/var/tmp/sampan-benchmarks-{os.getuid()}")).absolute()
+    # The image is shared with benchmarks/images.
+    work = (arguments.work or Path(f"/var/tmp/sampan-benchmarks-{os.getuid()}/images")).absolute()
     work.mkdir(mode=0o755, parents=True, exist_ok=True)
     example = make_images(work / "image")
     load = os.getloadavg()[0]

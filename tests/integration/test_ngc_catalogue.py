@@ -463,3 +463,19 @@ def test_docker_hub_lists_a_space_and_its_tags_with_sizes(ngc: tuple[Ngc, Shell]
 
 def test_docker_hub_wants_a_term(ngc: tuple[Ngc, Shell]) -> None:
     assert "something to search for" in ngc[1]("search", "--registry", "docker.io", code=125)
+
+
+def test_a_registry_in_front_of_the_term_is_understood(stocked: tuple[Ngc, Shell]) -> None:
+    """docker's and podman's users write it there."""
+    _, shell = stocked
+    assert names(shell("search", "nvcr.io/nvidia/pytorch")) == ["nvcr.io/nvidia/pytorch"]
+    said = shell("search", "docker.io/nvidia", code=125)
+    assert "sampan search --registry docker.io nvidia" in said
+    said = shell("search", "registry.example/team", code=125)
+    assert "registry.example has no catalogue" in said
+
+
+def test_signatures_are_not_suggested_as_images(stocked: tuple[Ngc, Shell]) -> None:
+    said = stocked[1]("pull", "nvcr.io/nvidia/pytorch:latest", code=125)
+    assert "of its 2 tags some are: 24.0" in said
+    assert ".sig" not in said

@@ -16,7 +16,7 @@ from sampan.images.store_layout import StoreLayout
 from support.driver_host import make_h200_host
 from support.layouts import LayoutMaker, make_tar, named, on_platform
 from support.pull_host import Drip, events_of, pull_environment, start_pull
-from support.registries import IMPATIENT, Front, front, layout_backend
+from support.registries import IMPATIENT, Front, front, layout_backend, make_certificate
 
 pytestmark = pytest.mark.integration
 
@@ -294,3 +294,39 @@ def test_events_come_while_it_works(registry: Front, store: StoreLayout, tmp_pat
         drip.release()
         assert [last["event"] for last in events_of(process)][-1] == "done"
     assert 0 < event["done"] < event["total"]
+
+
+def test_what_an_index_lists_for_another_platform_alone_is_refused_before_it_is_fetched(
+    shell: Shell, registry: Front, layout: LayoutMaker
+) -> None:
+    """As docker and podman do; a login node fetches for others with --platform."""
+    image = on_platform(layout.add_image([SMALL], architecture="s390x"), "s390x")
+    layout.write_index([named(layout.add_list([image]), "far")])
+    name = f"{registry.host}/a:far"
+    refused = shell("pull", name)
+    assert refused.returncode == 125
+    assert "there is: linux/s390x" in refused.stderr
+    assert refused.stderr.endswith("--platform linux/s390x\n")
+    assert registry.paths("/blobs/") == []
+    assert shell("pull", "--platform", "linux/s390x", name).returncode == 0
+
+
+def test_run_and_explain_take_the_registry_options_of_pull(
+    shell: Shell, layout: LayoutMaker, tmp_path: Path
+) -> None:
+    tls = make_certificate(tmp_path, ["127.0.0.1"])
+    given = tmp_path / "given"
+    given.mkdir()
+    (given / "ca.crt").write_bytes(tls[0].read_bytes())
+    with front(layout_backend(layout.root), tls) as safe:
+        name = f"{safe.host}/a:v1"
+        assert "error[registry-certificate]" in shell("explain", name).stderr
+        assert shell("explain", "--cert-dir", str(given), name).returncode == 0
+        shell("rmi", name)
+        assert shell("explain", "--tls-verify=false", name).returncode == 0
+        shell("rmi", name)
+        # It has no program: all that stands before that is what is seen here.
+        assert "registry-certificate" in shell("run", name, "true").stderr
+        found = shell("run", "--tls-verify=false", name, "true").stderr
+        assert "registry-certificate" not in found
+        assert "linking the image" in found

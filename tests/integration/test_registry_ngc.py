@@ -248,3 +248,18 @@ def test_terms_that_the_token_host_refuses_for_are_named(ngc: tuple[Ngc, Shell])
     registry.refusals["token", "acme/team/secret"] = 412
     said = shell("pull", PRIVATE, variables={"NGC_API_KEY": NGC_KEY}, code=125)
     assert "sampan accept-license nvcr.io/acme/team/secret" in said
+
+
+def test_hosts_and_users_that_are_mistaken_for_the_registry_s_are_put_right(
+    ngc: tuple[Ngc, Shell],
+) -> None:
+    _, shell = ngc
+    said = shell("login", "--password-stdin", "ngc.nvidia.com", stdin=NGC_KEY)
+    assert "warning: ngc.nvidia.com is no registry: nvcr.io is meant" in said
+    assert "logged in to nvcr.io; kept in" in said
+    assert "removed the credentials of nvcr.io" in shell(
+        "logout", "https://catalog.ngc.nvidia.com/"
+    )
+    said = shell("login", "--password-stdin", "-u", "jane", "nvcr.io", stdin=NGC_KEY)
+    assert "warning: the user of nvcr.io is always $oauthtoken: jane is left out" in said
+    assert "logged in to nvcr.io" in said

@@ -357,3 +357,21 @@ def test_a_foreign_layer_that_nobody_has_names_the_places(registry: Front, read:
         read(name="sha256:" + "1" * 64, urls=("file:///etc/passwd", f"http://{registry.host}/no"))
     assert "file:///etc/passwd is no plain http or https URL" in raised.value.evidence
     assert "/no answered 404" in raised.value.evidence
+
+
+def test_a_foreign_address_that_leads_to_this_machine_is_not_followed(registry: Front) -> None:
+    """An image must not make us ask services that only we can reach."""
+    port = registry.host.rpartition(":")[2]
+
+    def intercept(handler: Any) -> bool:
+        if handler.path != "/outside":
+            return False
+        handler.answer(302, {"Location": f"http://localhost:{port}/inside"})
+        return True
+
+    registry.intercept = intercept
+    client = shared_client(Origin(registry.host, None, IMPATIENT))
+    with pytest.raises(RegistryError, match="where we do not go") as raised:
+        client.open_elsewhere(f"http://{registry.host}/outside", stays_outside=True)
+    assert "this machine or its link" in raised.value.evidence
+    assert registry.paths("/inside") == []

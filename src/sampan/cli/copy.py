@@ -10,7 +10,6 @@ from sampan.cli.registry_options import add_registry_options, registry_settings
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
     parser.usage = "sampan copy [OPTIONS] SOURCE DESTINATION"
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.epilog = """\
 ends:
   [docker://][REGISTRY/]NAME[:TAG]   a registry

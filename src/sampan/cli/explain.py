@@ -6,6 +6,7 @@ import os
 from sampan.cli.driver_options import add_driver_options, find_inventory
 from sampan.cli.explain_render import render_json, render_table
 from sampan.cli.pulling import add_pull_option, with_image
+from sampan.cli.registry_options import add_registry_options, registry_settings
 from sampan.cli.render import print_warning
 from sampan.engines.driver_import import prepare_import
 from sampan.errors import UsageError
@@ -53,6 +54,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="as of `sampan run`; MIG's configuration needs SYS_ADMIN",
     )
     add_pull_option(parser.add_argument)
+    add_registry_options(parser)
     add_driver_options(parser)
 
 
@@ -77,7 +79,10 @@ def main(arguments: argparse.Namespace) -> int:
 
 def _look_at_image(arguments: argparse.Namespace) -> tuple[ImageFacts, dict[str, str]]:
     image = with_image(
-        lambda: locate_image(arguments.image), arguments.image, policy=arguments.pull
+        lambda: locate_image(arguments.image),
+        arguments.image,
+        policy=arguments.pull,
+        settings=lambda: registry_settings(arguments),
     )
     facts = load_facts(read_document(image.facts_path))
     config = read_config(image.config_path)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from sampan.cli.flags import add_flag
 from sampan.cli.registry_options import add_registry_options
 from sampan.errors import UsageError
-from sampan.registry.settings import NGC
+from sampan.registry.settings import NGC, NGC_SITES
 
 if TYPE_CHECKING:
     from sampan.registry.secret import Secret
@@ -68,7 +68,9 @@ def main(arguments: argparse.Namespace) -> int:
         return _check(arguments)
     name = read_registry_name(arguments.registry)
     registry = name.partition("/")[0]
-    username = arguments.username or (NGC_USER if registry == NGC else _ask_name(name))
+    if registry == NGC and arguments.username not in ("", NGC_USER):
+        print_warning(f"the user of {NGC} is always {NGC_USER}: {arguments.username} is left out")
+    username = NGC_USER if registry == NGC else arguments.username or _ask_name(name)
     secret = _read_secret(arguments, registry, username)
     outcome = log_in(
         name,
@@ -91,16 +93,31 @@ def main(arguments: argparse.Namespace) -> int:
 def read_registry_name(text: str) -> str:
     """``REGISTRY[/PATH]`` without scheme; a tag or digest has no credentials of its own.
 
+    NGC's other hosts, which users take for its registry, stand for it.
+
     Raises:
         UsageError: there is one.
     """
     from sampan.registry.credentials import split_name
 
     registry, path = split_name(text)
+    if "@" in registry or registry.startswith("nvapi-"):
+        # It is not repeated: this may end in a log.
+        raise UsageError(
+            "the name of a registry holds no user, password or key",
+            evidence="every user of this machine can read it on a command line",
+            remedy="sampan login REGISTRY asks for it unseen, or takes --password-stdin; "
+            "if it was a real one, make a new one",
+        )
     if not registry or ":" in path or "@" in path:
         raise UsageError(
             f"{text} is no REGISTRY[/PATH]", remedy="leave tag and digest out: nvcr.io/ORG/IMAGE"
         )
+    if registry in NGC_SITES:
+        from sampan.cli.render import print_warning
+
+        print_warning(f"{registry} is no registry: {NGC} is meant")
+        return NGC
     return f"{registry}/{path}" if path else registry
 
 
@@ -155,10 +172,11 @@ def _read_secret(arguments: argparse.Namespace, registry: str, username: str) ->
         what = "API key" if registry == NGC else f"password of {username}"
         secret = getpass.getpass(f"{what} for {registry}: ")
     else:
+        who = f"-u {username} " if registry != NGC else ""
         raise UsageError(
             "there is no terminal to ask for the password on",
             evidence="standard input is a pipe, a file or closed",
-            remedy=f"sampan login --password-stdin {registry} < FILE",
+            remedy=f"sampan login {who}--password-stdin {registry} < FILE",
         )
     if not secret:
         raise UsageError(f"the password for {registry} is empty", remedy="nothing was stored")

@@ -94,7 +94,12 @@ def _run(words: list[str]) -> int:
     module = importlib.import_module(f"sampan.cli.{command.module}")
     parser = make_parser(name, command)
     module.configure(parser)
-    code: int = module.main(parser.parse_args(words[len(name.split()) :]))
+    known, unknown = parser.parse_known_args(words[len(name.split()) :])
+    if unknown:
+        from sampan.cli.unknown_options import refuse_unknown
+
+        raise refuse_unknown(name, unknown)
+    code: int = module.main(known)
     return code
 
 
@@ -127,12 +132,18 @@ def make_parser(name: str, command: Command) -> "argparse.ArgumentParser":
         prog=f"sampan {name}",
         description=command.summary,
         allow_abbrev=False,
-        formatter_class=lambda prog: argparse.HelpFormatter(prog, width=width),
+        # Raw: epilogs are tables and examples, laid out by hand.
+        formatter_class=lambda prog: argparse.RawDescriptionHelpFormatter(prog, width=width),
     )
 
     def refuse(message: str) -> NoReturn:
         """Replace argparse's exit code 2 by docker's 125 and its text by our three parts."""
-        raise UsageError(message, remedy=f"sampan {name} --help shows the options")
+        # argparse would repeat the value, and it may have been a password.
+        option, was_given, _ = message.partition(": ignored explicit argument ")
+        raise UsageError(
+            f"{option} takes no value" if was_given else message,
+            remedy=f"sampan {name} --help shows the options",
+        )
 
     parser.error = refuse  # type: ignore[method-assign]
     return parser

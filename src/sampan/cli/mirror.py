@@ -12,7 +12,6 @@ from sampan.cli.registry_options import add_registry_options, registry_settings
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
     parser.usage = "sampan mirror [OPTIONS] SOURCE [SOURCE...] DESTINATION"
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.epilog = """\
 sources:
   [REGISTRY/]NAME:TAG      one image (also @DIGEST)

@@ -35,6 +35,7 @@ def with_image(
     gpus: str | None = None,
     variables: Mapping[str, str] | None = None,
     roots: tuple[str, str] = ("", ""),
+    settings: "Callable[[], Settings] | None" = None,
 ) -> Result:
     """Do something with an image of the store, after pulling it where the policy wants that.
 
@@ -46,10 +47,19 @@ def with_image(
         gpus: text of ``--gpus``: the driver is held against the image before it is fetched.
         variables: ``-e`` of the container to come.
         roots: driver root and dev root that the driver is looked for in, as written.
+        settings: gives those of the registry client, when one is asked; None = the usual ones.
     """
 
     def fetch(how: str) -> None:
-        pull(name, policy=how, platform=platform, gpus=gpus, variables=variables or {}, roots=roots)
+        pull(
+            name,
+            policy=how,
+            platform=platform,
+            gpus=gpus,
+            variables=variables or {},
+            settings=settings() if settings else None,
+            roots=roots,
+        )
 
     if policy in ("always", "newer") and _is_name(name):
         fetch(policy)

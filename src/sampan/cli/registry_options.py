@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 _WORDS = {"true": True, "false": False, "1": True, "0": False}
 
 
-def add_registry_options(parser: argparse.ArgumentParser) -> None:
+def add_registry_options(parser: argparse._ActionsContainer) -> None:
     """Add the options."""
     # As podman: the value only follows "=", so each spelling is an option of its own.
     parser.add_argument(

@@ -5,6 +5,7 @@ import os
 import sys
 
 from sampan.cli.pulling import with_image
+from sampan.cli.registry_options import registry_settings
 from sampan.cli.render import print_warning
 from sampan.cli.run_options import configure, parse_spec
 from sampan.engines.native import trace
@@ -42,6 +43,7 @@ def main(arguments: argparse.Namespace) -> int:
         gpus=spec.gpus,
         variables=dict(spec.environment),
         roots=(spec.driver_root, spec.dev_root),
+        settings=lambda: registry_settings(arguments),
     )
     for text in prepared.warnings:
         print_warning(text)

@@ -28,6 +28,7 @@ from sampan.cli.option_values import (
     refuse_value,
 )
 from sampan.cli.pulling import add_pull_option
+from sampan.cli.registry_options import add_registry_options
 from sampan.errors import UsageError
 from sampan.model.container import ContainerSpec, VolumeMount
 
@@ -46,6 +47,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     _add_isolation_options(parser)
     _add_file_options(parser)
     _add_resource_options(parser)
+    add_registry_options(parser.add_argument_group("registry, for an image that is pulled"))
     # One positional that takes all the rest: with two, argparse would eat a "--" behind IMAGE.
     parser.add_argument(
         "words",

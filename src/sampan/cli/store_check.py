@@ -48,5 +48,6 @@ def main(arguments: argparse.Namespace) -> int:
         print(f"{len(found.damage)} damaged: sampan store repair sets right what can be set right")
         return 1
     if not arguments.quiet:
-        print("No damage found")
+        unseen = sum("could not be compared" in finding.problem for finding in found.findings)
+        print("No damage found" + (f"; {unseen} images could not be compared" if unseen else ""))
     return 0

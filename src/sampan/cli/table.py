@@ -69,6 +69,12 @@ COMMANDS: dict[str, Command] = {
         "store_export", "write images for another store, each layer once", "Store"
     ),
     "store import": Command("store_import", "take in what another store exported", "Store"),
+    "sif list": Command("sif_list", "list the objects of a SIF file", "SIF files"),
+    "sif header": Command("sif_header", "show the header of a SIF file", "SIF files"),
+    "sif info": Command("sif_info", "show one object of a SIF file", "SIF files"),
+    "sif inspect": Command("sif_inspect", "show what a SIF file says of itself", "SIF files"),
+    "sif dump": Command("sif_dump", "write out the bytes of an object", "SIF files"),
+    "sif extract": Command("sif_extract", "write all objects into files", "SIF files"),
     "gpus": Command("gpus", "list the GPUs of this host", "Driver"),
     "driver": Command("driver", "show the driver files and nodes of this host", "Driver"),
     "explain": Command("explain", "show what a container would get, and why", "Driver"),

@@ -65,7 +65,8 @@ def main(arguments: argparse.Namespace) -> int:
         print(json.dumps([_document(listing) for listing in outcome.tags], indent=2))
         return 0
     if not outcome.tags:
-        print(f"{reference.name} has no such tag", file=sys.stderr)
+        such = "such " if arguments.filter else ""
+        print(f"{reference.name} has no {such}tag", file=sys.stderr)
         return 1
     _print_table(outcome.tags)
     if outcome.total is None or outcome.total > len(outcome.tags):

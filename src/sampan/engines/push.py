@@ -27,6 +27,9 @@ from sampan.registry.upload_channel import UploadChannel
 
 DEFAULT_JOBS = 3
 
+_INTERRUPTED_S = 1.0
+"""How long tasks may take to end after Ctrl-C."""
+
 _MAGIC = {b"\x1f\x8b": "gzip", b"\x28\xb5": "zstd"}
 
 Result = TypeVar("Result")
@@ -165,7 +168,7 @@ def run_all(jobs: int, hear: Hear, tasks: Sequence[Callable[[Hear], Result]]) ->
         tasks: each gets a listener of its own, which raises once another task has failed.
 
     Raises:
-        whatever the first of them raised.
+        whatever the first of them raised. After an interrupt tasks may still be at work.
     """
     stop = threading.Event()
 
@@ -174,14 +177,19 @@ def run_all(jobs: int, hear: Hear, tasks: Sequence[Callable[[Hear], Result]]) ->
             raise Stopped
         hear(event)
 
-    with ThreadPoolExecutor(max(1, jobs), thread_name_prefix="sampan-push") as pool:
-        futures = [pool.submit(task, tell) for task in tasks]
-        try:
-            wait(futures, return_when=FIRST_EXCEPTION)
-        finally:
-            stop.set()
-            for future in futures:
-                future.cancel()
+    pool = ThreadPoolExecutor(max(1, jobs), thread_name_prefix="sampan-push")
+    futures = [pool.submit(task, tell) for task in tasks]
+    patience_s: float | None = _INTERRUPTED_S
+    try:
+        wait(futures, return_when=FIRST_EXCEPTION)
+        patience_s = None
+    finally:
+        stop.set()
+        for future in futures:
+            future.cancel()
+        # Who interrupts us does not wait for a server that says nothing; the process ends anyway.
+        wait(futures, timeout=patience_s)
+        pool.shutdown(wait=False)
     failures = [f.exception() for f in futures if not f.cancelled() and f.exception()]
     first = next((error for error in failures if not isinstance(error, Stopped)), None)
     if first is not None:

@@ -17,6 +17,10 @@ _WORTH_PROCESSES = 64 << 20
 """Bytes of a store that repay the start of worker processes."""
 
 
+NOT_COMPARED = "{}, so its contents could not be compared"
+"""What is said of an image of which only the structure was looked at."""
+
+
 class Finding(NamedTuple):
     """Something in the store that is not as it should be, or could not be looked at.
 
@@ -92,11 +96,12 @@ def examine_store(
         if verdict.problem or verdict.remark
     ]
     # An image whose packs are damaged cannot be held against them.
-    tasks = [
-        ExamineTask(layout, digest, "", is_quick or _needs(layout, digest, bad))
-        for digest in images
-    ]
-    for digest, verdict in zip(images, crew.run(tasks), strict=True):
+    orphans = {digest for digest in images if bad and _needs(layout, digest, bad)}
+    tasks = [ExamineTask(layout, digest, "", is_quick or digest in orphans) for digest in images]
+    for digest, found in zip(images, crew.run(tasks), strict=True):
+        verdict = found
+        if digest in orphans and not (found.problem or found.remark):
+            verdict = found._replace(remark=NOT_COMPARED.format("a layer of it is damaged"))
         if verdict.problem or verdict.remark:
             findings.append(_judge("image", digest, verdict))
     for name in names:

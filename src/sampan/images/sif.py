@@ -1,6 +1,7 @@
-"""Reading and writing SIF files.
+"""Reading SIF files, and the front of those that are written.
 
-``locate_system_partition`` is called at every container start.
+``locate_system_partition`` is called at every container start. What changes a file that is there is in
+``sif_edit``, what its numbers mean in ``sif_words``.
 """
 
 import os
@@ -25,6 +26,7 @@ class SifFile(NamedTuple):
     path: str
     architecture: str
     objects: tuple[form.SifObject, ...]
+    header: form.SifHeader
 
 
 class SifLayout(NamedTuple):
@@ -54,12 +56,18 @@ def open_sif(path: "str | os.PathLike[str]") -> SifFile:
         if len(head) < form.HEADER.size or head[32:42] != form.MAGIC:
             seen = "it is empty" if not head else f"it begins with {head[:8].hex(' ')}"
             raise _broken(name, "this is no SIF file", f"no SIF_MAGIC at byte 32; {seen}")
-        fields = form.HEADER.unpack(head)
-        if fields[2] != form.VERSION:
-            raise _broken(name, "unknown SIF version", f"version field {fields[2]!r}, known is 01")
-        total, table_at, table_size = fields[8], fields[9], fields[10]
+        header = form.SifHeader(*form.HEADER.unpack(head))
+        if header.version != form.VERSION:
+            raise _broken(
+                name, "unknown SIF version", f"version field {header.version!r}, known is 01"
+            )
+        total, table_at = header.total, header.table_at
         needed = total * form.DESCRIPTOR.size
-        if not (0 < total <= _MOST_DESCRIPTORS and table_size >= needed and table_at > 0):
+        if not (
+            0 < total <= _MOST_DESCRIPTORS
+            and header.table_size >= needed
+            and form.HEADER.size <= table_at < 2**62
+        ):
             raise _broken(name, "damaged SIF file", f"{total} descriptors at {table_at}")
         table = os.pread(descriptor, needed, table_at)
         if len(table) < needed:
@@ -67,8 +75,16 @@ def open_sif(path: "str | os.PathLike[str]") -> SifFile:
     finally:
         os.close(descriptor)
     step = form.DESCRIPTOR.size
-    found = [form.decode_descriptor(table[at : at + step]) for at in range(0, needed, step)]
+    found = [
+        form.decode_descriptor(table[slot * step : slot * step + step], slot)
+        for slot in range(total)
+    ]
     objects = tuple(item for item in found if item is not None)
+    if len({item.identity for item in objects}) != len(objects):
+        raise _broken(name, "damaged SIF file", "two of its objects have the same number")
+    if sum(item.partition == form.PRIMARY_SYSTEM for item in objects) > 1:
+        # Who checks and who runs it could take different ones for the root file system.
+        raise _broken(name, "damaged SIF file", "it has two root file systems")
     for item in objects:
         if item.offset < 0 or item.size < 0 or item.offset + item.size > size:
             raise _broken(
@@ -76,8 +92,12 @@ def open_sif(path: "str | os.PathLike[str]") -> SifFile:
                 "truncated SIF file",
                 f"object {item.identity} ends at {item.offset + item.size}, the file at {size}",
             )
-    words = [word for word, code in form.ARCHITECTURES.items() if code == fields[3]]
-    return SifFile(name, words[0] if words else "", objects)
+    return SifFile(name, architecture_word(header.architecture), objects, header)
+
+
+def architecture_word(code: bytes) -> str:
+    """Go's word for an architecture's code; empty when it is unknown."""
+    return next((word for word, known in form.ARCHITECTURES.items() if known == code), "")
 
 
 def locate_system_partition(path: "str | os.PathLike[str]") -> tuple[int, int]:
@@ -170,5 +190,7 @@ def render_sif_front(
 
 def _broken(path: str, cause: str, evidence: str) -> SifError:
     return SifError(
-        cause, evidence=f"{path}: {evidence}", remedy="import the image again: sampan import"
+        cause,
+        evidence=f"{path}: {evidence}",
+        remedy="fetch the file again, or make it anew: sampan sif build FILE SOURCE",
     )

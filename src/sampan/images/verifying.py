@@ -201,7 +201,7 @@ def _compare(
     layout: StoreLayout, record: ImageRecord, config: bytes, report: Callable[[int], None]
 ) -> Verdict:
     if not can_relink(layout, record):
-        return Verdict("", "its packs were pruned, so its contents could not be compared")
+        return Verdict("", "a pack of it is gone, so its contents could not be compared")
     sif = Path(layout.image_file(record.digest, "sif"))
     state = os.statvfs(layout.images)
     if state.f_bavail * state.f_frsize < record.size or not os.access(layout.images, os.W_OK):

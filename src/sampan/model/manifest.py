@@ -201,6 +201,9 @@ def find_manifest(
 ) -> Descriptor:
     """Follow indexes, which may be nested, to the manifest for a platform.
 
+    A manifest that stands alone is taken whatever it is for, as docker does; one that an index lists
+    for another platform is not, even where it is the only one.
+
     Args:
         entries: what there is to choose from.
         wanted: what the user asked for, or the host's.
@@ -211,9 +214,10 @@ def find_manifest(
     Raises:
         SourceError: none fits, or a document is malformed.
     """
+    is_listed = False
     for _ in range(_DEEPEST_INDEX):
         if not any(entry.media_type in INDEX_TYPES for entry in entries):
-            if len(entries) == 1:
+            if len(entries) == 1 and (not is_listed or entries[0].platform is None):
                 # Nothing to choose; whether it fits is said by its configuration.
                 return entries[0]
             offers = [(entry, entry.platform or platform_of(entry)) for entry in entries]
@@ -227,7 +231,7 @@ def find_manifest(
                 else [entry]
             )
             below.update({each.digest: each for each in inner if not is_attestation(each)})
-        entries = list(below.values())
+        entries, is_listed = list(below.values()), True
     raise SourceError(f"{where} nests indexes too deeply", evidence=f"over {_DEEPEST_INDEX} levels")
 
 

@@ -202,8 +202,20 @@ def _check_digest(text: str, digest: str) -> None:
 
 
 def _refusal(text: str, evidence: str, remedy: str = "") -> ImageNameError:
+    def hide(said: str) -> str:
+        return said.replace(password, ":********@") if password else said
+
+    password = _password_in(text)
     return ImageNameError(
-        f"{text!r} is not an image name",
-        evidence=evidence,
-        remedy=remedy or "write NAME[:TAG], e.g. my/image:1.0",
+        hide(f"{text!r} is not an image name"),
+        evidence=hide(evidence),
+        remedy=hide(remedy or "write NAME[:TAG], e.g. my/image:1.0"),
     )
+
+
+def _password_in(text: str) -> str:
+    """``:PASSWORD@`` of ``[SCHEME://]USER:PASSWORD@HOST``, which nobody shall read in a log; else empty."""
+    authority = (text.partition("://")[2] or text).partition("/")[0]
+    user, at, host = authority.rpartition("@")
+    _, colon, password = user.partition(":")
+    return f":{password}@" if at and colon and not host.startswith("sha") else ""

@@ -140,8 +140,8 @@ class BlobReader(io.RawIOBase):
 
     def close(self) -> None:
         """Give up the connection unless it is at its end."""
-        self._drop()
         super().close()
+        self._drop()
 
     def read_piece(self, most: int) -> bytes:
         """What has come, at most ``most`` bytes and at least one; ``b""`` at the end.
@@ -167,6 +167,11 @@ class BlobReader(io.RawIOBase):
                 failure = explain_breakage(error, self._url or f"//{self._client.registry}")
             except UnreachableError as error:
                 failure = error
+            except AttributeError:
+                # http.client, when its response is closed between two lines of its own.
+                if not self.closed:
+                    raise
+                break
             finally:
                 self.waited_s += time.monotonic() - start
             self._after(failure)

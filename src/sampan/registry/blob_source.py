@@ -5,7 +5,6 @@ same entity tag as before. A redirect's signed URL is asked again for further pa
 expired; foreign URLs (image-spec, layer.md, non-distributable layers) get no credentials.
 """
 
-import ipaddress
 import re
 import threading
 from collections.abc import Sequence
@@ -22,6 +21,7 @@ from sampan.registry.failures import (
     clean_text,
     plain_url,
 )
+from sampan.registry.proxies import is_inside
 from sampan.registry.settings import may_speak_plainly
 from sampan.registry.transport import Answer
 
@@ -95,7 +95,7 @@ class BlobSource:
             place = self._place
         if not place:
             return None
-        answer = self.client.open_elsewhere(place, first, end)
+        answer = self._open_elsewhere(place, first, end)
         if answer.stream is not None:
             return answer
         with self._lock:
@@ -108,6 +108,11 @@ class BlobSource:
             evidence=f"GET {plain_url(place)} answered {answer.status}",
             remedy="pull again: layers that are complete are not fetched again",
         )
+
+    def _open_elsewhere(self, url: str, first: int, end: int | None) -> Answer:
+        # Where the registry sends us is its word; where a foreign URL does is the image's.
+        is_foreign = url in self._urls and not may_speak_plainly(self.client.registry)
+        return self.client.open_elsewhere(url, first, end, stays_outside=is_foreign)
 
     def _ask(self, first: int, end: int | None) -> Answer:
         try:
@@ -126,7 +131,7 @@ class BlobSource:
         for url in self._urls:
             reason = _why_not(url, self.client.registry)
             if not reason:
-                answer = self.client.open_elsewhere(url, first, end)
+                answer = self._open_elsewhere(url, first, end)
                 if answer.stream is not None:
                     with self._lock:
                         self._place = url
@@ -196,9 +201,4 @@ def _why_not(url: str, registry: str) -> str:
     # An image must not make us ask this machine's own services, or its cloud's (169.254.169.254).
     if may_speak_plainly(registry):
         return ""
-    try:
-        address = ipaddress.ip_address(host)
-    except ValueError:
-        return "is this machine" if host == "localhost" else ""
-    inside = address.is_loopback or address.is_link_local or address.is_unspecified
-    return "is this machine or its link" if inside else ""
+    return "is this machine or its link" if is_inside(host) else ""

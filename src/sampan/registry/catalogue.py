@@ -80,10 +80,11 @@ def search(
         settings: patience, trust.
 
     Raises:
-        UsageError: a search that Docker Hub does not offer.
+        UsageError: a search that Docker Hub does not offer, or of another registry.
         RegistryError: the catalogue cannot be asked, or refuses.
     """
     notes: list[str] = []
+    term = _without_registry(term, registry)
     space = space.removeprefix(f"{registry}/").strip("/")
     if space:
         # What goes into a URL's path is checked as what it will be: the beginning of a name.
@@ -161,6 +162,25 @@ def open_client(
 ) -> RegistryClient:
     """A client for a repository, with the credentials that are there for it."""
     return RegistryClient(find_origin(reference, environment, settings).origin, environment)
+
+
+def _without_registry(term: str, registry: str) -> str:
+    """Words to search for, without the registry that docker's and podman's users put in front."""
+    first, slash, rest = term.partition("/")
+    if not slash or not ({".", ":"}.intersection(first) or first == "localhost"):
+        return term
+    if first == registry:
+        return rest
+    if first in SEARCHABLE:
+        raise UsageError(
+            f"{first} is not the registry that is searched", evidence=f"it is {registry}",
+            remedy=f"sampan search --registry {first} {rest}",
+        )  # fmt: skip
+    raise UsageError(
+        f"{first} has no catalogue that could be searched",
+        evidence=f"those of {' and '.join(SEARCHABLE)} can",
+        remedy=f"sampan tags {term}    lists the tags of a repository",
+    )
 
 
 def _search_hub(

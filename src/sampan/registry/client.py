@@ -36,6 +36,7 @@ from sampan.registry.transport import Answer, Transport
 MAXIMUM_MANIFEST = 4 << 20
 _MAXIMUM_TAGS_BODY = 8 << 20
 _TAG_PAGES = 20
+_REFERRER_TAG_LENGTH = len("sha256-") + 64
 _SHOWN_TAGS = 8
 
 
@@ -249,13 +250,21 @@ class RegistryClient:
             raise self._explain(answer, repository, f"read layer {digest[:19]}")
         return answer
 
-    def open_elsewhere(self, url: str, first: int = 0, end: int | None = None) -> Answer:
+    def open_elsewhere(
+        self, url: str, first: int = 0, end: int | None = None, *, stays_outside: bool = False
+    ) -> Answer:
         """Begin to read what another host has, without credentials; any status is the caller's.
 
         Raises:
-            RegistryError: there is no answer.
+            RegistryError: there is no answer, or (``stays_outside``) it leads to this machine.
         """
-        return self._transport.request("GET", url, headers=_range_headers(first, end), limit=None)
+        return self._transport.request(
+            "GET",
+            url,
+            headers=_range_headers(first, end),
+            limit=None,
+            stays_outside=stays_outside,
+        )
 
     def list_tags(self, repository: str) -> list[str] | None:
         """All tags (of the first pages, where there are very many); None without the repository.
@@ -326,16 +335,22 @@ class RegistryClient:
             return NotFoundError(
                 f"{self.registry} has no manifest {reference.digest} in {reference.repository}",
                 evidence=refusal.evidence(),
-                remedy=f"choose a tag, e.g. {reference.familiar_name}:{clean_text(tags[-1])}",
+                remedy=f"choose a tag: sampan tags {reference.familiar_name} lists them",
             )
-        near = get_close_matches(reference.tag, tags, n=_SHOWN_TAGS, cutoff=0.5)
-        shown = near or tags[: -_SHOWN_TAGS - 1 : -1]
+        images = [tag for tag in tags if not is_about_image(tag)] or tags
+        near = get_close_matches(reference.tag, images, n=_SHOWN_TAGS, cutoff=0.5)
+        shown = near or images[: -_SHOWN_TAGS - 1 : -1]
         return NotFoundError(
             f"{reference.name} has no tag {reference.tag}",
-            evidence=f"of its {len(tags)} tags some are: "
+            evidence=f"of its {len(images)} tags some are: "
             + ", ".join(clean_text(tag) for tag in shown),
             remedy=f"sampan pull {reference.familiar_name}:{clean_text(shown[0])}",
         )
+
+
+def is_about_image(tag: str) -> bool:
+    """Whether a tag is no image's but of what refers to one (``sha256-<hex>.sig`` and its like)."""
+    return tag.startswith("sha256-") and len(tag) >= _REFERRER_TAG_LENGTH
 
 
 _clients: dict[Origin, RegistryClient] = {}

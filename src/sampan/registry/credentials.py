@@ -27,7 +27,7 @@ from sampan.registry.settings import NGC, TOKEN_HOSTS, registry_host
 NGC_USER = "$oauthtoken"
 """The literal user name with every key of NGC's; shells eat it, so nobody is asked for it."""
 
-_NGC_VARIABLES = ("NGC_API_KEY", "NGC_CLI_API_KEY")
+_NGC_VARIABLES = ("NGC_API_KEY", "NGC_CLI_API_KEY", "NGC_APP_KEY")
 _UNNAMED_VARIABLES = ("APPTAINER_DOCKER", "SINGULARITY_DOCKER")
 
 

@@ -5,6 +5,7 @@ sent to a proxy.
 """
 
 import ipaddress
+import socket
 from collections.abc import Mapping
 from urllib.parse import urlsplit
 
@@ -20,6 +21,29 @@ def find_proxy(url: str, environment: Mapping[str, str]) -> str | None:
     if not proxy or _is_excepted(host, port, _value(environment, "no_proxy")):
         return None
     return proxy if "://" in proxy else f"http://{proxy}"
+
+
+def is_inside(host: str) -> bool:
+    """Whether a host, by its name or address alone, is this machine or on its link.
+
+    Among the latter are clouds' metadata services (169.254.169.254). The short and numeric spellings
+    that the resolver takes (``127.1``, ``2130706433``) are read as it reads them. Names that resolve
+    to such addresses are not seen here.
+    """
+    name = host.strip("[]").rstrip(".").lower()
+    if name == "localhost" or name.endswith(".localhost"):
+        return True
+    address: ipaddress.IPv4Address | ipaddress.IPv6Address
+    try:
+        address = ipaddress.ip_address(name)
+    except ValueError:
+        try:
+            address = ipaddress.IPv4Address(socket.inet_aton(name))
+        except (OSError, UnicodeError):
+            return False
+    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
+        address = address.ipv4_mapped
+    return address.is_loopback or address.is_link_local or address.is_unspecified
 
 
 def is_loopback(host: str) -> bool:

@@ -9,6 +9,12 @@ NGC = "nvcr.io"
 MIRROR_CONNECT_TIMEOUT_S = 5.0
 """Behind a mirror there is another place to ask."""
 
+NGC_SITES = frozenset({
+    "ngc.nvidia.com", "catalog.ngc.nvidia.com", "org.ngc.nvidia.com", "api.ngc.nvidia.com",
+    "authn.nvidia.com", "layers.nvcr.io",
+})  # fmt: skip
+"""Hosts of NGC's that are taken for the registry."""
+
 _HOSTS = {DEFAULT_REGISTRY: "registry-1.docker.io"}
 
 TOKEN_HOSTS = {

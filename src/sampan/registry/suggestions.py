@@ -9,6 +9,7 @@ from sampan.errors import SampanError
 from sampan.model.reference import Reference, parse_reference
 from sampan.model.spellings import read_spelling
 from sampan.registry.catalogue import list_tags
+from sampan.registry.client import is_about_image
 from sampan.registry.failures import NotFoundError
 from sampan.registry.settings import DEFAULT_SETTINGS, NGC, Settings
 
@@ -48,7 +49,7 @@ def require_tag(
         raise
     except SampanError as error:
         raise _refuse(reference, f"its tags could not be listed: {error.cause}", "TAG") from error
-    shown = [listing.tag for listing in tags.tags]
+    shown = [listing.tag for listing in tags.tags if not is_about_image(listing.tag)]
     if not shown:
         raise _refuse(reference, "the repository has no tags", "TAG")
     # What was only pushed last may be a build for another kind of machine.

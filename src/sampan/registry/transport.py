@@ -26,7 +26,7 @@ from sampan.registry.failures import (
     plain_url,
 )
 from sampan.registry.patience import Patience, wanted_pause
-from sampan.registry.proxies import find_proxy
+from sampan.registry.proxies import find_proxy, is_inside
 from sampan.registry.settings import Settings
 from sampan.registry.trust import make_context
 
@@ -95,6 +95,7 @@ class Transport:
         patience_s: float | None = None,
         longest_pause_s: float | None = None,
         may_move: bool = False,
+        stays_outside: bool = False,
     ) -> Answer:
         """Send a request, again where that may help, and follow its redirects.
 
@@ -108,6 +109,7 @@ class Transport:
             patience_s: without any byte, in place of the settings'.
             longest_pause_s: a longer wait is not waited for, in place of the settings'.
             may_move: the body is no secret of ours: it follows a 307 or 308.
+            stays_outside: an image named the address: no redirect leads to this machine or its link.
 
         Raises:
             UnreachableError, CertificateError: there is no answer.
@@ -118,7 +120,9 @@ class Transport:
         for attempt in range(1, most + 1):
             self.patience.wait(host)
             try:
-                answer = self._follow(method, url, headers, body, limit, patience_s, may_move)
+                answer = self._follow(
+                    method, url, headers, body, limit, patience_s, may_move, stays_outside
+                )
             except BREAKAGES as error:
                 failure = explain_breakage(error, url)
                 if attempt == most or not _is_passing(failure, error):
@@ -162,6 +166,7 @@ class Transport:
         limit: int | None,
         patience_s: float | None,
         may_move: bool,
+        stays_outside: bool,
     ) -> Answer:
         sent = dict(headers)
         asked = url
@@ -176,7 +181,7 @@ class Transport:
             response.drain_conn()
             response.release_conn()
             target = urljoin(url, location)
-            _check_target(url, target)
+            _check_target(url, target, stays_outside)
             is_resendable = isinstance(body, bytes) and response.status in (307, 308)
             if body is not None and not (may_move and is_resendable):
                 # What we post is a secret, unless it is a part of an image.
@@ -309,8 +314,14 @@ def _is_passing(failure: RegistryError, error: BaseException) -> bool:
     return not isinstance(error, (NewConnectionError, ConnectTimeoutError, ProxyError))
 
 
-def _check_target(url: str, target: str) -> None:
+def _check_target(url: str, target: str, stays_outside: bool) -> None:
     scheme = urlsplit(target).scheme
+    if stays_outside and is_inside(urlsplit(target).hostname or ""):
+        raise RegistryError(
+            f"{urlsplit(url).netloc} sends us to a place where we do not go",
+            evidence=f"from {plain_url(url)} to {plain_url(target)}: this machine or its link",
+            remedy="the image names this address: ask its maker",
+        )
     if scheme == "https" or (scheme == "http" and urlsplit(url).scheme == "http"):
         return
     raise RegistryError(

@@ -4,6 +4,8 @@ import os
 import subprocess
 import sys
 
+import pytest
+
 
 def sampan(*arguments: str, **options: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
@@ -26,6 +28,44 @@ def test_an_unknown_option_is_refused_with_docker_s_exit_code():
     done = sampan("images", "--no-such-option")
     assert done.returncode == 125
     assert done.stderr.startswith("error[usage]: unrecognized arguments: --no-such-option\n")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("login", "-u", "jo", "-p", "hunter22", "registry.example"),
+        ("login", "-u", "jo", "-phunter22", "registry.example"),
+        ("login", "--password=hunter22", "registry.example"),
+        ("login", "--password-stdin=hunter22", "registry.example"),
+        ("pull", "--creds", "jo:hunter22", "registry.example/a:1"),
+        ("copy", "--src-creds=jo:hunter22", "registry.example/a:1", "oci:/nowhere"),
+        ("pull", "https://jo:hunter22@registry.example/a:1"),
+        ("pull", "jo:hunter22@registry.example/a:1"),
+        ("login", "https://jo:hunter22@registry.example/"),
+        ("login", "nvapi-hunter22"),
+    ],
+)
+def test_a_password_on_the_command_line_is_refused_and_not_repeated(words):
+    done = sampan(*words)
+    assert done.returncode == 125
+    assert "hunter22" not in done.stderr + done.stdout
+    if words[0] == "login" and "--password-stdin=hunter22" not in words:
+        assert "--password-stdin" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "remedy"),
+    [
+        (("pull", "--authfile", "f", "a:1"), "REGISTRY_AUTH_FILE=FILE sampan pull ..."),
+        (("copy", "--src-tls-verify=false", "a:1", "b:1"), "sampan copy --tls-verify=false ..."),
+        (("pull", "--arch=arm64", "a:1"), "sampan pull --platform OS/ARCH[/VARIANT] ..."),
+        (("pull", "-a", "a"), "sampan mirror takes all tags of a repository"),
+    ],
+)
+def test_options_of_podman_and_skopeo_are_answered_with_ours(words, remedy):
+    done = sampan(*words)
+    assert done.returncode == 125
+    assert done.stderr.endswith(f"  remedy:   {remedy}\n")
 
 
 def test_a_usage_error_names_the_help_of_the_command_that_was_typed():

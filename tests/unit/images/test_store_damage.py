@@ -125,8 +125,15 @@ def test_an_image_is_not_held_against_layers_that_were_pruned(store: StoreLayout
     found = examine_store(store, is_quick=False)
     assert found.damage == ()
     assert {finding.problem for finding in found.findings} == {
-        "its packs were pruned, so its contents could not be compared"
+        "a pack of it is gone, so its contents could not be compared"
     }
+
+
+def test_an_image_of_a_damaged_layer_is_said_not_to_be_compared(store: StoreLayout) -> None:
+    flip(pack_of(store, "pack"), 5000)
+    remarks = [one for one in examine_store(store, is_quick=False).findings if not one.is_damage]
+    assert [one.kind for one in remarks] == ["image", "image"]
+    assert all("a layer of it is damaged" in one.problem for one in remarks)
 
 
 def test_left_overs_are_named_and_a_repair_leaves_them_to_a_prune(store: StoreLayout) -> None:

@@ -136,6 +136,9 @@ def test_the_ngc_programs_key_is_the_last_of_ngcs(
     assert seen("nvcr.io", environment) == ("$oauthtoken", f"{KEY}%x")
     assert seen("docker.io", environment) is None
     write(tmp_path / ".docker/config.json", auths("nvcr.io"))
+    environment["NGC_APP_KEY"] = "from-an-old-environment"
+    assert seen("nvcr.io", environment) == ("$oauthtoken", "from-an-old-environment")
+    assert seen("docker.io", environment) is None
     environment["NGC_CLI_API_KEY"] = "from-the-environment"
     problems: list[str] = []
     sources = [one.source for one in find_all("nvcr.io", "", environment, problems)]

@@ -4,7 +4,7 @@ import pytest
 
 from sampan.registry.challenges import Challenge, parse_challenges
 from sampan.registry.failures import Refusal, clean_text, explain_breakage, plain_url
-from sampan.registry.proxies import find_proxy, is_loopback
+from sampan.registry.proxies import find_proxy, is_inside, is_loopback
 from sampan.registry.settings import may_speak_plainly
 from sampan.registry.tokens import is_token_realm, may_have_credential
 
@@ -142,3 +142,29 @@ def test_a_servers_words_cannot_steer_the_terminal() -> None:
 @pytest.mark.parametrize("body", [b"", b"<html>busy</html>", b"[1]", b'{"errors": 5}', b"\xff\xfe"])
 def test_error_bodies_of_any_kind_are_survived(body: bytes) -> None:
     assert "answered 500" in Refusal(500, {}, body, "GET", "https://a/").evidence()
+
+
+@pytest.mark.parametrize(
+    ("host", "inside"),
+    [
+        ("localhost", True),
+        ("LOCALHOST.", True),
+        ("a.localhost", True),
+        ("127.0.0.1", True),
+        ("127.1", True),
+        ("2130706433", True),
+        ("0x7f.0.0.1", True),
+        ("0.0.0.0", True),
+        ("169.254.169.254", True),
+        ("[::1]", True),
+        ("::ffff:169.254.169.254", True),
+        ("fe80::1", True),
+        ("nvcr.io", False),
+        ("10.0.0.1", False),
+        ("localhost.example", False),
+        ("1.2.3.4.example", False),
+        ("", False),
+    ],
+)
+def test_this_machine_and_its_link_are_known_in_every_spelling(host: str, inside: bool) -> None:
+    assert is_inside(host) is inside
