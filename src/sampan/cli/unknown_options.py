@@ -13,7 +13,7 @@ _CREDENTIALS = ("-p", "--password", "--creds", "--src-creds", "--dest-creds",
 _FILES = ("--authfile", "--src-authfile", "--dest-authfile", "--compat-auth-file")
 _TLS = ("--src-tls-verify", "--dest-tls-verify", "--insecure", "--plain-http", "--no-https")
 _PLATFORM = ("--arch", "--os", "--variant", "--override-arch", "--override-os")
-_NOT_ANYWHERE = frozenset({"run", "exec"})
+_OWN_MEANING = frozenset({"run", "exec"})
 """Commands whose ``-p`` and the like mean something else."""
 
 
@@ -26,7 +26,7 @@ def refuse_unknown(command: str, words: Sequence[str]) -> UsageError:
     """
     names = [_name_of(word) for word in words if word.startswith("-")]
     options = set(names)
-    if command not in _NOT_ANYWHERE and options.intersection(_CREDENTIALS):
+    if command not in _OWN_MEANING and options.intersection(_CREDENTIALS):
         return UsageError(
             "no password is taken from the command line",
             evidence=f"{' '.join(names)}: every user of this machine can read it there",

@@ -155,7 +155,7 @@ def _find_libc(
 def _glibc_version(root: Node, directories: _Directories, read: ReadContent) -> str:
     for directory, _ in directories:
         real, node = resolve(root, directory + b"/libc.so.6")
-        if node is None or node.entry.kind != _FILE:
+        if node is None or node.kind != _FILE:
             continue
         match = _LIBC_NAME.match(real.rpartition(b"/")[2])
         match = match or _LIBC_BANNER.search(read(node, 0, _MAX_LIBC))
@@ -173,7 +173,7 @@ def _find_libraries(root: Node, directories: _Directories, size: ContentSize) ->
                 continue
             path = (b"" if directory == b"/" else directory) + b"/" + name
             target = resolve(root, path).node
-            present = target is not None and target.entry.kind == _FILE
+            present = target is not None and target.kind == _FILE
             libraries[_text(path)] = size(target) if target is not None and present else -1
     return dict(sorted(libraries.items()))
 
@@ -201,25 +201,25 @@ def _find_cuda_compat(
 def _versioned_libcuda(directory: Node, size: ContentSize) -> Iterator[tuple[str, Node]]:
     for name, node in (directory.children or {}).items():
         match = _COMPAT_NAME.match(name)
-        if match and node.entry.kind == _FILE and size(node):
+        if match and node.kind == _FILE and size(node):
             yield _text(match[1]), node
 
 
 def _read_path(root: Node, path: str, read: ReadContent, limit: int) -> bytes:
     node = resolve(root, path.encode()).node
-    if node is None or node.entry.kind != _FILE:
+    if node is None or node.kind != _FILE:
         return b""
     return read(node, 0, limit)
 
 
 def _is_file(root: Node, path: str) -> bool:
     node = resolve(root, path.encode()).node
-    return node is not None and node.entry.kind == _FILE
+    return node is not None and node.kind == _FILE
 
 
 def _is_program(root: Node, path: str) -> bool:
     node = resolve(root, path.encode()).node
-    return node is not None and node.entry.kind == _FILE and bool(node.entry.mode & 0o111)
+    return node is not None and node.kind == _FILE and bool(node.entry.mode & 0o111)
 
 
 def _text(data: bytes) -> str:

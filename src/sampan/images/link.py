@@ -99,14 +99,14 @@ def _link(
         readers = [stack.enter_context(PackData(pack, path)) for pack, path in packs]
 
         def read(node: Node, offset: int, limit: int) -> bytes:
-            number = node.entry.content
+            number = node.table.contents[node.place]
             if node.layer == len(readers):
                 return generated_files[number][offset : offset + limit]
             content = indices[node.layer].contents[number]
             return readers[node.layer].read_content(content, offset, limit)
 
         def size(node: Node) -> int:
-            return indices[node.layer].contents[node.entry.content].size
+            return indices[node.layer].contents[node.table.contents[node.place]].size
 
         facts = collect_facts(merger.root, image, read, size, digest=digest)
 

@@ -25,9 +25,10 @@ A layer over those below (``Merger``)
 
 from collections.abc import Sequence
 
+from sampan.images.layer_columns import EntryTable, entry_table
 from sampan.images.limits import LayerError, printable, refuse_layer
-from sampan.images.tree import MAX_LINKS, Node, resolve, undeclared_directory
-from sampan.model.layer import Entry, EntryKind, PackIndex
+from sampan.images.tree import MAX_LINKS, Directory, Node, resolve, undeclared_directory
+from sampan.model.layer import EntryKind, PackIndex
 
 _DIRECTORY = int(EntryKind.DIRECTORY)
 _SYMLINK = int(EntryKind.SYMLINK)
@@ -37,7 +38,7 @@ _ANCESTORS_TRIED = 8
 _WARNINGS_PER_LAYER = 5
 
 
-def merge_layers(layers: Sequence[PackIndex]) -> Node:
+def merge_layers(layers: Sequence[PackIndex]) -> Directory:
     """The tree that ``layers``, lowest first, make together.
 
     Raises:
@@ -58,7 +59,7 @@ class Merger:
     """
 
     def __init__(self) -> None:
-        self.root = _make_root()
+        self.root = _make_root(EntryTable())
         self.warnings: list[str] = []
         self._applied = 0
 
@@ -69,40 +70,37 @@ class Merger:
             LayerError: see ``merge_layers``; the tree is as it was.
         """
         upper = _LayerTree(layer, self._applied, self.root)
-        hidden: list[tuple[Node, Node]] = []
+        hidden: list[tuple[Directory, Node]] = []
         # A pair stands for a directory that both have; what only one has moves as a whole.
-        pairs = [(upper.root, self.root)]
+        pairs: list[tuple[Directory, Directory]] = [(upper.root, self.root)]
         while pairs:
             above, below = pairs.pop()
             if above.layer >= 0:
-                below.entry = above.entry
-                below.layer = above.layer
+                below.table, below.place, below.layer = above.table, above.place, above.layer
             if above in upper.opaque:
                 below.children = {}
             children = below.children
-            assert children is not None
-            assert above.children is not None
             for name in upper.removed.get(above, ()):
                 children.pop(name, None)
             for name, node in above.children.items():
-                if node.children is not None:
+                if isinstance(node, Directory):
                     covered = children.get(name)
                     if covered is not None:
-                        if covered.children is not None:
+                        if isinstance(covered, Directory):
                             pairs.append((node, covered))
                             continue
-                        if node.layer < 0 and covered.entry.kind == _SYMLINK:
+                        if node.layer < 0 and covered.kind == _SYMLINK:
                             hidden.append((node, covered))
                     node.parent = below
                 children[name] = node
         self._applied += 1
         self._warn_of_hidden(layer, hidden)
 
-    def _warn_of_hidden(self, layer: PackIndex, hidden: Sequence[tuple[Node, Node]]) -> None:
+    def _warn_of_hidden(self, layer: PackIndex, hidden: Sequence[tuple[Directory, Node]]) -> None:
         for directory, link in hidden[:_WARNINGS_PER_LAYER]:
             self.warnings.append(
                 f"layer {layer.digest or layer.diff_id} hides the link "
-                f"{printable(_path_of(directory))} -> {printable(link.entry.link)} "
+                f"{printable(_path_of(directory))} -> {printable(link.link)} "
                 "with a directory, as docker does"
             )
         more = len(hidden) - _WARNINGS_PER_LAYER
@@ -122,50 +120,50 @@ class _LayerTree:
     """
 
     def __init__(self, layer: PackIndex, number: int, below: Node) -> None:
-        self.root = _make_root()
-        self.removed: dict[Node, list[bytes]] = {}
-        self.opaque: set[Node] = set()
+        self._made = EntryTable()
+        self.root = _make_root(self._made)
+        self.removed: dict[Directory, list[bytes]] = {}
+        self.opaque: set[Directory] = set()
         self._below = below
         self._layer = layer.digest or layer.diff_id
         # Directories by the path the layer uses for them; emptied when a directory or link goes.
-        self._known: dict[bytes, Node] = {b"": self.root}
+        self._known: dict[bytes, Directory] = {b"": self.root}
         self._fill(layer, number)
 
     def _fill(self, layer: PackIndex, number: int) -> None:
         known = self._known
-        for entry in layer.entries:
-            kind = entry.kind
+        table = entry_table(layer.entries)
+        for place, (path, kind) in enumerate(zip(table.paths(), table.kinds, strict=True)):
             if kind >= _WHITEOUT:
-                self._remove(entry)
+                self._remove(path, kind)
                 continue
-            path = entry.path
             above, _, name = path.rpartition(b"/")
             parent = known.get(above)
             if parent is None:
-                parent = self._walk(above, entry, over_files=True)
+                parent = self._walk(above, path, over_files=True)
                 assert parent is not None
             if not name:
-                self._declare_root(entry, number)
+                if kind != _DIRECTORY:
+                    raise self._refusal(path, "the root of the image is not a directory")
+                self.root.table, self.root.place, self.root.layer = table, place, number
                 continue
             children = parent.children
-            assert children is not None
             existing = children.get(name)
             if kind == _DIRECTORY:
-                if existing is not None and existing.children is not None:
-                    existing.entry = entry
-                    existing.layer = number
+                if isinstance(existing, Directory):
+                    existing.table, existing.place, existing.layer = table, place, number
                 else:
-                    if existing is not None and existing.entry.kind == _SYMLINK:
+                    if existing is not None and existing.kind == _SYMLINK:
                         self._forget()
-                    existing = children[name] = Node(entry, number, parent)
+                    existing = children[name] = Directory(table, place, number, parent)
                 known[path] = existing
                 continue
             if kind == _HARD_LINK:
-                node = self._hard_link_target(entry)
+                node = self._hard_link_target(path, table.link(place))
             else:
-                node = Node(entry, number, None)
+                node = Node(table, place, number)
             if existing is not None and (
-                existing.children is not None or existing.entry.kind == _SYMLINK
+                existing.children is not None or existing.kind == _SYMLINK
             ):
                 self._forget()
             children[name] = node
@@ -174,42 +172,36 @@ class _LayerTree:
         self._known.clear()
         self._known[b""] = self.root
 
-    def _declare_root(self, entry: Entry, number: int) -> None:
-        if entry.kind != _DIRECTORY:
-            raise self._refusal(entry, "the root of the image is not a directory")
-        self.root.entry = entry
-        self.root.layer = number
-
-    def _remove(self, entry: Entry) -> None:
-        if entry.kind == _WHITEOUT:
-            above, _, name = entry.path.rpartition(b"/")
-            parent = self._walk(above, entry, over_files=False)
+    def _remove(self, path: bytes, kind: int) -> None:
+        if kind == _WHITEOUT:
+            above, _, name = path.rpartition(b"/")
+            parent = self._walk(above, path, over_files=False)
             if parent is not None:
                 self.removed.setdefault(parent, []).append(name)
             return
-        emptied = self._walk(entry.path, entry, over_files=False)
+        emptied = self._walk(path, path, over_files=False)
         if emptied is not None:
             self.opaque.add(emptied)
 
-    def _refusal(self, entry: Entry, reason: str) -> LayerError:
-        return refuse_layer(self._layer, reason, entry=entry.path)
+    def _refusal(self, path: bytes, reason: str) -> LayerError:
+        return refuse_layer(self._layer, reason, entry=path)
 
-    def _hard_link_target(self, entry: Entry) -> Node:
-        above, _, name = entry.link.rpartition(b"/")
+    def _hard_link_target(self, path: bytes, target: bytes) -> Node:
+        above, _, name = target.rpartition(b"/")
         parent = self._known.get(above)
         node = None
-        if parent is not None and parent.children is not None:
+        if parent is not None:
             node = parent.children.get(name)
         if node is None:
-            node = self._find_through_links(entry.link)
+            node = self._find_through_links(target)
         if node is None:
             raise self._refusal(
-                entry,
-                f"hard link to '{printable(entry.link)}', which neither this layer has so far "
+                path,
+                f"hard link to '{printable(target)}', which neither this layer has so far "
                 "nor a layer below",
             )
         if node.children is not None:
-            raise self._refusal(entry, f"hard link to directory '{printable(entry.link)}'")
+            raise self._refusal(path, f"hard link to directory '{printable(target)}'")
         return node
 
     def _find_through_links(self, path: bytes) -> Node | None:
@@ -220,12 +212,12 @@ class _LayerTree:
         below = resolve(self._below, here.path, follow_last=False)
         return resolve(self.root, below.path, follow_last=False).node or below.node
 
-    def _walk(self, path: bytes, entry: Entry, *, over_files: bool) -> Node | None:
+    def _walk(self, path: bytes, entry: bytes, *, over_files: bool) -> Directory | None:
         """Go to directory ``path`` from its nearest known ancestor, making what is missing.
 
         Args:
             path: as the layer writes it.
-            entry: whose path it is, for the error.
+            entry: path of the entry that wants it, for the error.
             over_files: replace what is neither directory nor link, instead of answering None.
         """
         known = self._known
@@ -249,38 +241,38 @@ class _LayerTree:
                 here = here.parent
                 continue
             children = here.children
-            assert children is not None
             child = children.get(name)
-            if child is None or child.children is None:
-                if child is not None and child.entry.kind == _SYMLINK:
+            if not isinstance(child, Directory):
+                if child is not None and child.kind == _SYMLINK:
                     followed += 1
                     if followed > MAX_LINKS:
                         raise self._refusal(
                             entry, f"more than {MAX_LINKS} symbolic links on the way to it"
                         )
-                    if child.entry.link.startswith(b"/"):
+                    link = child.link
+                    if link.startswith(b"/"):
                         here = self.root
-                    pending.extend(child.entry.link.split(b"/")[::-1])
+                    pending.extend(link.split(b"/")[::-1])
                     continue
                 if child is not None and not over_files:
                     return None
-                child = undeclared_directory(name, here)
+                child = undeclared_directory(self._made, name, here)
                 children[name] = child
             here = child
         known[path] = here
         return here
 
 
-def _make_root() -> Node:
-    root = undeclared_directory(b"", None)
+def _make_root(made: EntryTable) -> Directory:
+    root = undeclared_directory(made, b"", None)
     root.parent = root
     return root
 
 
-def _path_of(directory: Node) -> bytes:
+def _path_of(directory: Directory) -> bytes:
     """The path of a directory in its tree, without a leading slash."""
     names: list[bytes] = []
     while directory.parent is not None and directory.parent is not directory:
-        names.append(directory.entry.path.rpartition(b"/")[2])
+        names.append(directory.table.path(directory.place).rpartition(b"/")[2])
         directory = directory.parent
     return b"/".join(reversed(names))

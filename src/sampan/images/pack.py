@@ -6,12 +6,14 @@ format ``pack_file.py``'s. Same layer and compression give the same bytes, howev
 """
 
 import contextlib
+from array import array
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
 from sampan.images.header_log import HeaderLog
 from sampan.images.inflate import Inflated, open_inflated
+from sampan.images.layer_columns import EntryTable
 from sampan.images.limits import DEFAULT_LIMITS, Limits, refuse_excess, refuse_layer
 from sampan.images.pack_file import dump_index
 from sampan.images.pack_writer import LEAF_BYTES, PackWriter
@@ -19,7 +21,7 @@ from sampan.images.readahead import ReadAhead
 from sampan.images.tar import TarReader
 from sampan.images.tar_member import TarMember
 from sampan.kernel.atomic import atomic_file, write_atomic
-from sampan.model.layer import BLOCK_SIZE, Entry, EntryKind, PackIndex
+from sampan.model.layer import BLOCK_SIZE, EntryKind, PackIndex
 
 
 def pack_layer(
@@ -80,10 +82,9 @@ def pack_layer(
         _verify(layer, "digest", digest, expected_digest)
         _verify(layer, "diffID (digest of the uncompressed tar)", diff_id, expected_diff_id)
         if packed.numbers:
-            entries = [
-                e if e.content < 0 else e._replace(content=packed.numbers[e.content])
-                for e in entries
-            ]
+            entries.contents = array(
+                "i", [-1 if number < 0 else packed.numbers[number] for number in entries.contents]
+            )
         index = PackIndex(
             compression=compression,
             digest=digest,
@@ -139,9 +140,10 @@ class _Packer:
         self._apparent = 0
         self._made = 0
 
-    def pack(self) -> list[Entry]:
+    def pack(self) -> EntryTable:
         """Everything up to the end of the tar."""
-        entries = []
+        entries = EntryTable()
+        append = entries.append
         for member in self._tar:
             path, kind, mode, uid, gid, mtime, link, device, xattrs, size, segments = member
             content = -1
@@ -152,7 +154,7 @@ class _Packer:
                     content = self._writer.add_small(self._tar.read(size))
                 else:
                     content = self._pack_large(size)
-            entries.append(Entry(path, kind, mode, uid, gid, mtime, link, device, xattrs, content))
+            append(path, kind, mode, uid, gid, mtime, link, device, xattrs, content)
         return entries
 
     def _pack_large(self, size: int) -> int:

@@ -18,17 +18,23 @@ from collections.abc import Iterable, Iterator
 from itertools import accumulate, chain, pairwise
 from pathlib import Path
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import Self
 
 import zstandard
 
 from sampan.errors import SampanError
 from sampan.images.blocks import DAMAGE, decompress_block, stored_bytes
+from sampan.images.layer_columns import (
+    ContentTable,
+    EntryTable,
+    Xattrs,
+    content_table,
+    entry_table,
+)
 from sampan.model.layer import (
     BLOCK_SIZE,
     NO_FRAGMENT,
     Content,
-    Entry,
     EntryKind,
     Fragment,
     PackIndex,
@@ -39,13 +45,9 @@ _VERSION = 1
 _HEAD = struct.Struct("<8sIIQ")
 _LENGTH = struct.Struct("<Q")
 _LEVEL = 1
-_DIGEST_BYTES = 16
 _KEPT_BLOCKS = 8
 _LINKS = (EntryKind.SYMLINK, EntryKind.HARD_LINK)
 _NODES = (EntryKind.CHARACTER_DEVICE, EntryKind.BLOCK_DEVICE)
-
-_T = TypeVar("_T")
-Xattrs = tuple[tuple[bytes, bytes], ...]
 
 
 class PackError(SampanError):
@@ -56,40 +58,40 @@ class PackError(SampanError):
 
 def dump_index(index: PackIndex) -> bytes:
     """The bytes of an index file."""
-    entries, contents = index.entries, index.contents
-    attributes: dict[Xattrs, int] = {(): 0}
-    for entry in entries:
-        if entry.xattrs:
-            attributes.setdefault(entry.xattrs, len(attributes))
+    entries, contents = entry_table(index.entries), content_table(index.contents)
+    sets = entries.xattr_sets
     head = (index.compression, index.digest, index.diff_id)
-    nodes = [e.device for e in entries if e.kind in _NODES]
-    columns = [
+    nodes = [entries.devices.get(place, (0, 0)) for place in _places(entries.kinds, _NODES)]
+    plain = bytearray()
+    for column in (
         "\0".join(head).encode(),
         _numbers("Q", (index.tar_size, index.data_size, len(entries))),
-        b"\0".join([e.path for e in entries]),
-        bytes([e.kind for e in entries]),
-        _numbers("H", [e.mode for e in entries]),
-        _numbers("I", [e.uid for e in entries]),
-        _numbers("I", [e.gid for e in entries]),
-        _numbers("q", [e.mtime for e in entries]),
-        b"\0".join([e.link for e in entries if e.kind in _LINKS]),
-        _numbers("I", [number for node in nodes for number in node]),
-        _numbers("I", [attributes[e.xattrs] for e in entries]),
-        _numbers("i", [e.content for e in entries]),
-        _numbers("I", map(len, attributes)),
-        _numbers("I", [len(x) for xattrs in attributes for pair in xattrs for x in pair]),
-        b"".join([x for xattrs in attributes for pair in xattrs for x in pair]),
-        _numbers("Q", [c.size for c in contents]),
-        _numbers("Q", [c.start for c in contents]),
-        _numbers("I", [len(c.blocks) for c in contents]),
-        _numbers("I", chain.from_iterable(c.blocks for c in contents)),
-        _numbers("I", [c.fragment for c in contents]),
-        _numbers("I", [c.fragment_offset for c in contents]),
-        b"".join([c.digest for c in contents]),
+        entries.joined_paths,
+        entries.kinds,
+        _little_endian(entries.modes),
+        _little_endian(entries.uids),
+        _little_endian(entries.gids),
+        _little_endian(entries.mtimes),
+        b"\0".join([entries.link(place) for place in _places(entries.kinds, _LINKS)]),
+        _numbers("I", chain.from_iterable(nodes)),
+        _little_endian(entries.xattr_numbers),
+        _little_endian(entries.contents),
+        _numbers("I", map(len, sets)),
+        _numbers("I", [len(x) for xattrs in sets for pair in xattrs for x in pair]),
+        b"".join([x for xattrs in sets for pair in xattrs for x in pair]),
+        _little_endian(contents.sizes),
+        _little_endian(contents.starts),
+        _little_endian(contents.block_numbers),
+        _little_endian(contents.words),
+        _little_endian(contents.fragments),
+        _little_endian(contents.fragment_offsets),
+        contents.digests,
         _numbers("Q", [f.start for f in index.fragments]),
         _numbers("I", [f.size for f in index.fragments]),
-    ]
-    plain = b"".join([part for c in columns for part in (_LENGTH.pack(len(c)), c)])
+    ):
+        view = memoryview(column).cast("B")
+        plain += _LENGTH.pack(len(view))
+        plain += view
     body = zstandard.ZstdCompressor(level=_LEVEL).compress(plain)
     return _HEAD.pack(_MAGIC, _VERSION, zlib.crc32(body), len(body)) + body
 
@@ -101,56 +103,38 @@ def load_index(path: Path) -> PackIndex:
         PackError: it is damaged, truncated, or of another version.
         OSError: it cannot be read.
     """
-    data = path.read_bytes()
-    columns = _Columns(path, _read_body(path, data))
+    columns = _Columns(path)
     compression, digest, diff_id = columns.take().decode().split("\0")
     tar_size, data_size, how_many = columns.numbers("Q")
-    joined = columns.take()
-    paths = joined.split(b"\0") if how_many else []
-    kinds = columns.take()
-    modes, uids, gids, times = (columns.numbers(code) for code in "HIIq")
-    links = _spread(columns.take().split(b"\0"), kinds, _LINKS, b"")
+    entries, contents = EntryTable(), ContentTable()
+    try:
+        entries.set_paths(columns.take(), how_many)
+    except ValueError as error:
+        raise _damaged(path, str(error)) from error
+    kinds = entries.kinds = columns.take()
+    entries.modes = columns.numbers("H")
+    entries.uids, entries.gids = columns.numbers("I"), columns.numbers("I")
+    entries.mtimes = columns.numbers("q")
+    entries.link_places = array("I", _places(kinds, _LINKS))
+    entries.link_targets = columns.take().split(b"\0")
     pairs = iter(columns.numbers("I"))
-    devices = _spread(list(zip(pairs, pairs, strict=True)), kinds, _NODES, (0, 0))
-    uses, numbers = columns.numbers("I"), columns.numbers("i")
-    attributes = columns.attributes()
-    sizes, starts = columns.numbers("Q"), columns.numbers("Q")
-    blocks = columns.blocks()
-    fragments, offsets = columns.numbers("I"), columns.numbers("I")
-    digests = columns.take()
-    cuts = range(0, len(digests), _DIGEST_BYTES)
+    entries.devices = dict(
+        zip(_places(kinds, _NODES), zip(pairs, pairs, strict=True), strict=False)
+    )
+    entries.xattr_numbers, entries.contents = columns.numbers("I"), columns.numbers("i")
+    entries.xattr_sets = columns.attributes()
+    contents.sizes, contents.starts = columns.numbers("Q"), columns.numbers("Q")
+    contents.set_blocks(columns.numbers("I"), columns.numbers("I"))
+    contents.fragments, contents.fragment_offsets = columns.numbers("I"), columns.numbers("I")
+    contents.digests = columns.take()
     return PackIndex(
         compression=compression,
         digest=digest,
         diff_id=diff_id,
         tar_size=tar_size,
         data_size=data_size,
-        entries=list(
-            map(
-                Entry,
-                paths,
-                kinds,
-                modes,
-                uids,
-                gids,
-                times,
-                links,
-                devices,
-                map(attributes.__getitem__, uses),
-                numbers,
-            )
-        ),
-        contents=list(
-            map(
-                Content,
-                sizes,
-                starts,
-                blocks,
-                fragments,
-                offsets,
-                [digests[at : at + _DIGEST_BYTES] for at in cuts],
-            )
-        ),
+        entries=entries,
+        contents=contents,
         fragments=list(map(Fragment, columns.numbers("Q"), columns.numbers("I"))),
     )
 
@@ -266,22 +250,27 @@ class PackData:
 
 
 class _Columns:
-    """The columns of an index body, taken one after the other."""
+    """The columns of an index file, decompressed one after the other."""
 
-    def __init__(self, path: Path, body: bytes) -> None:
+    def __init__(self, path: Path) -> None:
         self._path = path
-        self._body = body
-        self._at = 0
+        self._stream, self._left = _open_body(path, path.read_bytes())
 
     def take(self) -> bytes:
-        begin = self._at + _LENGTH.size
-        if begin > len(self._body):
-            raise _damaged(self._path, "a column is missing")
-        (length,) = _LENGTH.unpack_from(self._body, self._at)
-        self._at = begin + length
-        if self._at > len(self._body):
-            raise _damaged(self._path, "a column is truncated")
-        return self._body[begin : self._at]
+        head = self._read(_LENGTH.size, "a column is missing")
+        return self._read(_LENGTH.unpack(head)[0], "a column is truncated")
+
+    def _read(self, size: int, otherwise: str) -> bytes:
+        if size > self._left:
+            raise _damaged(self._path, otherwise)
+        self._left -= size
+        try:
+            data = self._stream.read(size)
+        except zstandard.ZstdError as error:
+            raise _damaged(self._path, str(error)) from error
+        if len(data) != size:
+            raise _damaged(self._path, otherwise)
+        return data
 
     def numbers(self, code: str) -> "array[int]":
         column = array(code)
@@ -290,27 +279,26 @@ class _Columns:
             column.byteswap()
         return column
 
-    def blocks(self) -> list[tuple[int, ...]]:
-        lengths, words = self.numbers("I"), self.numbers("I")
-        ends = accumulate(lengths, initial=0)
-        return [tuple(words[a:b]) if a != b else () for a, b in pairwise(ends)]
-
     def attributes(self) -> list[Xattrs]:
         pairs, lengths, joined = self.numbers("I"), self.numbers("I"), self.take()
         texts = iter([joined[a:b] for a, b in pairwise(accumulate(lengths, initial=0))])
         return [tuple((next(texts), next(texts)) for _ in range(many)) for many in pairs]
 
 
-def _spread(values: list[_T], kinds: bytes, which: tuple[EntryKind, ...], rest: _T) -> list[_T]:
-    """One value an entry: those of ``values`` in turn for the kinds in ``which``, else ``rest``."""
-    spread = [rest] * len(kinds)
-    places = [place for place, kind in enumerate(kinds) if kind in which]
-    for place, value in zip(places, values, strict=False):
-        spread[place] = value
-    return spread
+def _places(kinds: bytes | bytearray, which: tuple[EntryKind, ...]) -> list[int]:
+    """Where one of these kinds stands, ascending."""
+    places: list[int] = []
+    for kind in which:
+        at = kinds.find(kind)
+        while at >= 0:
+            places.append(at)
+            at = kinds.find(kind, at + 1)
+    places.sort()
+    return places
 
 
-def _read_body(path: Path, data: bytes) -> bytes:
+def _open_body(path: Path, data: bytes) -> tuple[zstandard.ZstdDecompressionReader, int]:
+    """The body as a stream, and its bytes."""
     if len(data) < _HEAD.size:
         raise _damaged(path, f"it has {len(data)} bytes")
     magic, version, checksum, length = _HEAD.unpack_from(data)
@@ -326,16 +314,21 @@ def _read_body(path: Path, data: bytes) -> bytes:
     if len(body) != length or zlib.crc32(body) != checksum:
         raise _damaged(path, f"{len(body)} of {length} bytes, or the checksum is wrong")
     try:
-        return zstandard.ZstdDecompressor().decompress(body)
+        size = zstandard.get_frame_parameters(body).content_size
     except zstandard.ZstdError as error:
         raise _damaged(path, str(error)) from error
+    return zstandard.ZstdDecompressor().stream_reader(body), size
 
 
-def _numbers(code: str, values: Iterable[int]) -> bytes:
-    column = array(code, values)
+def _numbers(code: str, values: Iterable[int]) -> "array[int]":
+    return _little_endian(array(code, values))
+
+
+def _little_endian(column: "array[int]") -> "array[int]":
     if sys.byteorder == "big":
+        column = column[:]
         column.byteswap()
-    return column.tobytes()
+    return column
 
 
 def _damaged(path: Path, reason: str) -> PackError:

@@ -13,21 +13,23 @@ our compressor stores equal bytes equally, unequal ones never.
 
 import os
 import struct
+from array import array
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from hashlib import blake2b
 from types import TracebackType
 from typing import BinaryIO, NamedTuple, Self
 
 from sampan.images.blocks import Buffer, Compressor, block_compressor
+from sampan.images.layer_columns import DIGEST_BYTES, ContentTable
 from sampan.model.layer import BLOCK_SIZE, NO_FRAGMENT, UNCOMPRESSED, Content, Fragment
 
 LEAF_BLOCKS = 8
 LEAF_BYTES = LEAF_BLOCKS * BLOCK_SIZE
 """What one thread compresses and hashes at a time."""
 
-_DIGEST_BYTES = 16
+_NOT_YET = bytes(DIGEST_BYTES)
 _ZERO_BLOCK = bytes(BLOCK_SIZE)
 _ZERO_LEAF = bytes(LEAF_BYTES)
 _ZERO_RUN = 65536
@@ -57,7 +59,7 @@ class LargeContent:
         self.size = size
         self.start = -1
         self.words: list[int] = []
-        self.tree = blake2b(size.to_bytes(8, "little"), digest_size=_DIGEST_BYTES, person=_TREE)
+        self.tree = blake2b(size.to_bytes(8, "little"), digest_size=DIGEST_BYTES, person=_TREE)
 
 
 class Packed(NamedTuple):
@@ -70,9 +72,9 @@ class Packed(NamedTuple):
         size: bytes of the data.
     """
 
-    contents: list[Content]
+    contents: ContentTable
     fragments: list[Fragment]
-    numbers: list[int]
+    numbers: Sequence[int]
     size: int
 
 
@@ -105,7 +107,7 @@ class PackWriter:
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="sampan-pack")
         self._room = workers * _IN_FLIGHT_PER_WORKER + 2
         self._steps: deque[_Step] = deque()
-        self._contents: list[Content | None] = []
+        self._contents = ContentTable()
         self._known: dict[bytes, int] = {}
         self._same: dict[int, int] = {}
         self._fragments: list[Fragment] = []
@@ -125,7 +127,7 @@ class PackWriter:
 
     def add_small(self, content: bytes) -> int:
         """Store a content of less than BLOCK_SIZE bytes."""
-        digest = blake2b(content, digest_size=_DIGEST_BYTES).digest()
+        digest = blake2b(content, digest_size=DIGEST_BYTES).digest()
         number = self._known.get(digest)
         if number is not None:
             return number
@@ -145,7 +147,7 @@ class PackWriter:
     def begin(self, size: int) -> LargeContent:
         """Begin a content of at least BLOCK_SIZE bytes."""
         content = LargeContent(len(self._contents), size)
-        self._contents.append(None)
+        self._contents.append(Content(size, 0, (), NO_FRAGMENT, 0, _NOT_YET))
         return content
 
     def add(self, content: LargeContent, leaf: bytes) -> None:
@@ -171,13 +173,14 @@ class PackWriter:
         while self._steps:
             self._steps.popleft()()
         self._data.truncate(self._position)
-        contents = [content for content in self._contents if content is not None]
-        numbers: list[int] = []
+        contents = self._contents
+        numbers = array("I")
         if self._same:
-            settled = 0
-            for content in self._contents:
-                numbers.append(settled)
-                settled += content is not None
+            contents = ContentTable()
+            for number, content in enumerate(self._contents):
+                numbers.append(len(contents))
+                if number not in self._same:
+                    contents.append(content)
             for number, first in self._same.items():
                 numbers[number] = numbers[first]
         return Packed(contents, self._fragments, numbers, self._position)
@@ -219,9 +222,7 @@ class PackWriter:
         first = self._known.setdefault(digest, content.number)
         if first == content.number:
             start = max(content.start, 0)
-            self._contents[first] = Content(
-                content.size, start, tuple(content.words), NO_FRAGMENT, 0, digest
-            )
+            self._contents.settle(first, start, content.words, digest)
             return
         self._same[content.number] = first
         if content.start >= 0:
@@ -262,7 +263,7 @@ def _pack_leaf(leaf: bytes, compress: Compressor) -> _Leaf:
 
 def _leaf_digest(stored: bytes, words: list[int]) -> bytes:
     head = _WORDS.pack(*words, *(0,) * (LEAF_BLOCKS - len(words)))
-    digest = blake2b(head, digest_size=_DIGEST_BYTES)
+    digest = blake2b(head, digest_size=DIGEST_BYTES)
     digest.update(stored)
     return digest.digest()
 

@@ -106,7 +106,7 @@ def plan_generated_layer(root: Node, config: ImageConfig, *, reference: str) -> 
     assert root.children is not None
     for name, target in _ROOT_LINKS:
         existing = root.children.get(name)
-        if existing is None or existing.entry.link.lstrip(b"/").startswith(_HOME):
+        if existing is None or existing.link.lstrip(b"/").startswith(_HOME):
             paths.append(GeneratedPath(name, EntryKind.SYMLINK, 0o777, link=target))
     enroot = {
         b"etc/rc": (_enroot_rc(config), 0o755),

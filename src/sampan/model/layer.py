@@ -4,6 +4,7 @@ The rules are those of the OCI image spec (layer.md: change types, whiteouts) an
 of squashfs 4.0 (block size words, fragments), so that linking copies them unchanged.
 """
 
+from collections.abc import Sequence
 from enum import IntEnum
 from typing import NamedTuple
 
@@ -107,6 +108,6 @@ class PackIndex(NamedTuple):
     diff_id: str
     tar_size: int
     data_size: int
-    entries: list[Entry]
-    contents: list[Content]
+    entries: Sequence[Entry]
+    contents: Sequence[Content]
     fragments: list[Fragment]

@@ -167,11 +167,11 @@ class BlobReader(io.RawIOBase):
                 failure = explain_breakage(error, self._url or f"//{self._client.registry}")
             except UnreachableError as error:
                 failure = error
-            except AttributeError:
+            except AttributeError as error:
                 # http.client, when its response is closed between two lines of its own.
-                if not self.closed:
+                if self._body is not None:
                     raise
-                break
+                raise ValueError("the layer was closed while it was read") from error
             finally:
                 self.waited_s += time.monotonic() - start
             self._after(failure)

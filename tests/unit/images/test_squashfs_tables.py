@@ -107,7 +107,7 @@ def content(
     start: int, blocks: tuple[int, ...], key: bytes, fragment: int = NO_FRAGMENT
 ) -> Content:
     size = len(blocks) * BLOCK_SIZE + (7 if fragment != NO_FRAGMENT else 0)
-    return Content(size, start, blocks, fragment, 0, key)
+    return Content(size, start, blocks, fragment, 0, key.ljust(16))
 
 
 def test_live_ranges_are_laid_together_and_dead_ones_left_behind(tmp_path) -> None:
@@ -133,7 +133,7 @@ def test_live_ranges_are_laid_together_and_dead_ones_left_behind(tmp_path) -> No
 
 
 def test_the_last_hole_counts_only_as_far_as_the_file_goes() -> None:
-    layer = pack([Content(BLOCK_SIZE + 10, 0, (0, 0), NO_FRAGMENT, 0, b"s")], [])
+    layer = pack([Content(BLOCK_SIZE + 10, 0, (0, 0), NO_FRAGMENT, 0, b"s" * 16)], [])
     stored = place_contents([LayerData(layer, b"")], [(0, 0)], 96).stored[0, 0]
     assert stored.holes == BLOCK_SIZE + 10
     assert stored.start == 0

@@ -7,15 +7,19 @@ or files share (same digest, same size) is copied once.
 import bisect
 import errno
 import os
-from collections.abc import Iterable, Sequence
+from array import array
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import accumulate, compress
 from typing import NamedTuple
 
 from sampan.errors import InternalError
+from sampan.images.layer_columns import DIGEST_BYTES, ContentTable, content_table
 from sampan.images.squashfs.layout import FRAGMENT
-from sampan.model.layer import BLOCK_SIZE, NO_FRAGMENT, UNCOMPRESSED, Content, PackIndex
+from sampan.model.layer import BLOCK_SIZE, NO_FRAGMENT, UNCOMPRESSED, PackIndex
 
 _SIZE_MASK = UNCOMPRESSED - 1
 _PAGE = 4096
+_PARTS = 16
 _WORTH_SHARING = 1 << 20
 """Ranges from this size on are placed so that a file system with reflinks can share them."""
 _COPY_AT_ONCE = 1 << 30
@@ -67,14 +71,45 @@ class Contents(NamedTuple):
         end: position behind the last byte of data.
     """
 
-    stored: dict[tuple[int, int], Stored]
+    stored: "StoredContents"
     fragments: list[bytes]
     copies: list[Copy]
     end: int
 
 
+class StoredContents:
+    """What an inode says of each content, computed when it is asked for."""
+
+    def __init__(
+        self,
+        tables: Sequence[ContentTable],
+        first: "_FirstOfEqual",
+        moves: "Sequence[_Moves]",
+        fragment_numbers: Sequence[dict[int, int]],
+    ) -> None:
+        self._tables = tables
+        self._first = first
+        self._moves = moves
+        self._fragment_numbers = fragment_numbers
+
+    def __getitem__(self, key: tuple[int, int]) -> Stored:
+        """Of a live content, by its layer's number and its own."""
+        layer, number = self._first.of(*key)
+        table = self._tables[layer]
+        size = table.sizes[number]
+        fragment = table.fragments[number]
+        if fragment != NO_FRAGMENT:
+            fragment = self._fragment_numbers[layer][fragment]
+        offset = table.fragment_offsets[number]
+        blocks = table.blocks(number)
+        if not blocks:
+            return Stored(size, 0, (), 0, fragment, offset)
+        start = self._moves[layer].new_place(table.starts[number]) if any(blocks) else 0
+        return Stored(size, start, blocks, _holes(size, blocks), fragment, offset)
+
+
 def place_contents(
-    layers: Sequence[LayerData], live: Sequence[tuple[int, int]], start: int
+    layers: Sequence[LayerData], live: Iterable[tuple[int, int]], start: int
 ) -> Contents:
     """Decide where the live contents of all layers lie in the image.
 
@@ -83,64 +118,90 @@ def place_contents(
         live: (layer number, content number) of every file in the tree, in any order.
         start: position inside the image where data begins.
     """
-    chosen: dict[tuple[bytes, int], tuple[int, int]] = {}
-    aliases: dict[tuple[int, int], tuple[int, int]] = {}
-    for key in sorted(set(live)):
-        content = layers[key[0]].pack.contents[key[1]]
-        aliases[key] = chosen.setdefault((content.digest, content.size), key)
-    used: list[list[Content]] = [[] for _ in layers]
-    for number, content_number in chosen.values():
-        used[number].append(layers[number].pack.contents[content_number])
-    # 40 MB for an image of 350,000 files.
-    del chosen
-
+    tables = [content_table(layer.pack.contents) for layer in layers]
+    first = _FirstOfEqual(tables, live)
     position = start
     moves: list[_Moves] = []
     fragment_numbers: list[dict[int, int]] = []
     fragments: list[bytes] = []
-    for layer, contents in zip(layers, used, strict=True):
+    for number, (layer, table) in enumerate(zip(layers, tables, strict=True)):
         pack = layer.pack
-        live_fragments = sorted(
-            {content.fragment for content in contents if content.fragment != NO_FRAGMENT}
-        )
-        ranges = [_stored_range(content) for content in contents if content.blocks]
-        for number in live_fragments:
-            fragment = pack.fragments[number]
+        used_fragments = set()
+        ranges = []
+        for content in first.of_layer(number):
+            used_fragments.add(table.fragments[content])
+            if table.block_numbers[content]:
+                begin = table.starts[content]
+                size = sum([word & _SIZE_MASK for word in table.blocks(content)])
+                ranges.append((begin, begin + size))
+        used_fragments.discard(NO_FRAGMENT)
+        live_fragments = sorted(used_fragments)
+        for one in live_fragments:
+            fragment = pack.fragments[one]
             ranges.append((fragment.start, fragment.start + (fragment.size & _SIZE_MASK)))
         moved = _Moves(_merge(ranges), position)
         position = moved.end
         moves.append(moved)
         numbers = {}
-        for number in live_fragments:
-            fragment = pack.fragments[number]
-            numbers[number] = len(fragments)
+        for one in live_fragments:
+            fragment = pack.fragments[one]
+            numbers[one] = len(fragments)
             fragments.append(FRAGMENT.pack(moved.new_place(fragment.start), fragment.size, 0))
         fragment_numbers.append(numbers)
-
-    stored: dict[tuple[int, int], Stored] = {}
-    for key, canonical in aliases.items():
-        if canonical not in stored:
-            number, content_number = canonical
-            content = layers[number].pack.contents[content_number]
-            fragment_number = NO_FRAGMENT
-            if content.fragment != NO_FRAGMENT:
-                fragment_number = fragment_numbers[number][content.fragment]
-            has_bytes = content.blocks and any(content.blocks)
-            stored[canonical] = Stored(
-                content.size,
-                moves[number].new_place(content.start) if has_bytes else 0,
-                content.blocks,
-                _holes(content),
-                fragment_number,
-                content.fragment_offset,
-            )
-        stored[key] = stored[canonical]
     copies = [
         Copy(number, begin, end, place)
         for number, moved in enumerate(moves)
         for (begin, end), place in zip(moved.ranges, moved.places, strict=True)
     ]
-    return Contents(stored, fragments, copies, position)
+    return Contents(
+        StoredContents(tables, first, moves, fragment_numbers), fragments, copies, position
+    )
+
+
+class _FirstOfEqual:
+    """Which contents are live, and of several equal ones the first: the one that is stored."""
+
+    def __init__(self, tables: Sequence[ContentTable], live: Iterable[tuple[int, int]]) -> None:
+        # Contents of all layers are numbered through.
+        self._bases = list(accumulate(map(len, tables), initial=0))
+        is_live = bytearray(self._bases[-1])
+        for layer, number in live:
+            is_live[self._bases[layer] + number] = 1
+        self._first = array("I", range(self._bases[-1]))
+        self._is_stored = is_live
+        self._find_equal(tables)
+
+    def _find_equal(self, tables: Sequence[ContentTable]) -> None:
+        # A part of the digests at a time: a dictionary of all of them is what takes memory.
+        parts = [array("I") for _ in range(_PARTS)]
+        for base, table in zip(self._bases, tables, strict=False):
+            for at, head in enumerate(table.digests[::DIGEST_BYTES], base):
+                if self._is_stored[at]:
+                    parts[head % _PARTS].append(at)
+        for part in parts:
+            chosen: dict[tuple[bytes, int], int] = {}
+            for at in part:
+                layer = bisect.bisect_right(self._bases, at) - 1
+                number = at - self._bases[layer]
+                table = tables[layer]
+                first = chosen.setdefault((table.digest(number), table.sizes[number]), at)
+                if first != at:
+                    self._first[at] = first
+                    self._is_stored[at] = 0
+
+    def of(self, layer: int, number: int) -> tuple[int, int]:
+        """The content that stands for this one."""
+        at = self._bases[layer] + number
+        first = self._first[at]
+        if first == at:
+            return layer, number
+        layer = bisect.bisect_right(self._bases, first) - 1
+        return layer, first - self._bases[layer]
+
+    def of_layer(self, layer: int) -> Iterator[int]:
+        """Contents of a layer that are stored."""
+        begin, end = self._bases[layer], self._bases[layer + 1]
+        return compress(range(end - begin), self._is_stored[begin:end])
 
 
 def copy_contents(
@@ -188,11 +249,6 @@ class _Moves:
         return old - self.begins[at] + self.places[at]
 
 
-def _stored_range(content: Content) -> tuple[int, int]:
-    size = sum([word & _SIZE_MASK for word in content.blocks])
-    return content.start, content.start + size
-
-
 def _merge(ranges: list[tuple[int, int]]) -> list[tuple[int, int]]:
     ranges.sort()
     merged: list[tuple[int, int]] = []
@@ -207,12 +263,11 @@ def _merge(ranges: list[tuple[int, int]]) -> list[tuple[int, int]]:
     return merged
 
 
-def _holes(content: Content) -> int:
-    blocks = content.blocks
+def _holes(size: int, blocks: Sequence[int]) -> int:
     if 0 not in blocks:
         return 0
     holes = sum([BLOCK_SIZE for word in blocks if not word])
-    excess = len(blocks) * BLOCK_SIZE - content.size
+    excess = len(blocks) * BLOCK_SIZE - size
     if excess > 0 and not blocks[-1]:
         holes -= excess
     return holes

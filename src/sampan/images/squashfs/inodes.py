@@ -5,15 +5,16 @@ its own inode to its listing. Files of one directory lie together, then the dire
 """
 
 import struct
+from array import array
 from collections.abc import Sequence
 
 from sampan.images.limits import printable
 from sampan.images.squashfs import layout
-from sampan.images.squashfs.blocks import Stored
+from sampan.images.squashfs.blocks import StoredContents
 from sampan.images.squashfs.listings import ListingWriter
 from sampan.images.squashfs.metadata import Compress, MetadataWriter
 from sampan.images.squashfs.xattrs import XattrTable
-from sampan.images.tree import Node
+from sampan.images.tree import Directory, Node
 from sampan.model.layer import EntryKind
 
 _DIRECTORY = int(EntryKind.DIRECTORY)
@@ -61,7 +62,7 @@ class InodeWriter:
         root: reference of the root's inode, as the superblock holds it.
     """
 
-    def __init__(self, compress: Compress, stored: dict[tuple[int, int], Stored]) -> None:
+    def __init__(self, compress: Compress, stored: StoredContents) -> None:
         self.ids = IdTable()
         self.xattrs = XattrTable(compress)
         self.root = 0
@@ -69,7 +70,7 @@ class InodeWriter:
         self._inodes = MetadataWriter(compress)
         self._listings = ListingWriter(MetadataWriter(compress))
 
-    def write_tree(self, directories: Sequence[Node]) -> None:
+    def write_tree(self, directories: Sequence[Directory]) -> None:
         """Write every inode.
 
         Args:
@@ -79,12 +80,11 @@ class InodeWriter:
             SquashfsLimitError: a name, link target, device number or the number of ids is beyond
                 what squashfs holds.
         """
-        blocks = [0] * (directories[-1].number + 1)
-        offsets = [-1] * (directories[-1].number + 1)
+        blocks = array("Q", [0]) * (directories[-1].number + 1)
+        offsets = array("h", [-1]) * (directories[-1].number + 1)
         inodes = self._inodes
         for directory in directories:
             children = directory.children
-            assert children is not None
             for node in children.values():
                 number = node.number
                 if offsets[number] < 0:
@@ -98,8 +98,7 @@ class InodeWriter:
             assert directory.parent is not None
             # The root's parent is an inode number that nothing has, as mksquashfs writes it.
             parent = number + 1 if directory is directories[-1] else directory.parent.number
-            entry = directory.entry
-            xattr = self.xattrs.number(entry.xattrs) if entry.xattrs else layout.NO_XATTR
+            xattr = self._xattr(directory)
             if listing.waypoints or listing.size > _BASIC_LISTING or xattr != layout.NO_XATTR:
                 inodes.write(
                     self._head(directory, _DIRECTORY + layout.EXTENDED)
@@ -129,48 +128,51 @@ class InodeWriter:
         return self._inodes.finish(), self._listings.finish()
 
     def _head(self, node: Node, kind: int) -> bytes:
-        entry = node.entry
-        ids = self.ids
+        table, place, ids = node.table, node.place, self.ids
         return layout.INODE.pack(
             kind,
             # Linux has no other mode for links; what a tar says of it was never in force.
-            0o777 if entry.kind == _SYMLINK else entry.mode,
-            ids.number(entry.uid),
-            ids.number(entry.gid),
-            _time(entry.mtime),
+            0o777 if table.kinds[place] == _SYMLINK else table.modes[place],
+            ids.number(table.uids[place]),
+            ids.number(table.gids[place]),
+            _time(table.mtimes[place]),
             node.number,
         )
 
+    def _xattr(self, node: Node) -> int:
+        if not node.table.xattr_numbers[node.place]:
+            return layout.NO_XATTR
+        return self.xattrs.number(node.table.xattrs(node.place))
+
     def _encode(self, node: Node) -> bytes:
         """The inode of anything but a directory."""
-        entry = node.entry
-        kind = entry.kind
-        xattr = self.xattrs.number(entry.xattrs) if entry.xattrs else layout.NO_XATTR
+        kind = node.kind
+        xattr = self._xattr(node)
         if kind == _FILE:
             return self._encode_file(node, xattr)
         extended = xattr != layout.NO_XATTR
         tail = layout.U32.pack(xattr) if extended else b""
         written_kind = kind + layout.EXTENDED if extended else kind
         if kind == _SYMLINK:
-            if len(entry.link) > layout.MAX_SYMLINK:
-                raise _limit(node, f"a link target of {len(entry.link)} bytes", layout.MAX_SYMLINK)
+            link = node.link
+            if len(link) > layout.MAX_SYMLINK:
+                raise _limit(node, f"a link target of {len(link)} bytes", layout.MAX_SYMLINK)
             head = self._head(node, written_kind)
-            return head + layout.SYMLINK.pack(node.links, len(entry.link)) + entry.link + tail
+            return head + layout.SYMLINK.pack(node.links, len(link)) + link + tail
         head = self._head(node, written_kind)
         if kind == _FIFO:
             return head + layout.U32.pack(node.links) + tail
-        major, minor = entry.device
+        major, minor = node.table.devices.get(node.place, (0, 0))
         if not (0 <= major <= layout.MAX_MAJOR and 0 <= minor <= layout.MAX_MINOR):
             raise _limit(node, f"device number {major}:{minor}", layout.MAX_MINOR)
         device = (minor & 0xFF) | major << 8 | (minor & ~0xFF) << 12
         return head + layout.DEVICE.pack(node.links, device) + tail
 
     def _encode_file(self, node: Node, xattr: int) -> bytes:
-        entry = node.entry
+        table, place, ids = node.table, node.place, self.ids
         size, start, blocks, holes, fragment, fragment_offset = self._stored[
-            node.layer, entry.content
+            node.layer, table.contents[place]
         ]
-        ids = self.ids
         if (
             node.links == 1
             and start <= _U32
@@ -180,10 +182,10 @@ class InodeWriter:
         ):
             fixed = layout.FILE.pack(
                 _FILE,
-                entry.mode,
-                ids.number(entry.uid),
-                ids.number(entry.gid),
-                _time(entry.mtime),
+                table.modes[place],
+                ids.number(table.uids[place]),
+                ids.number(table.gids[place]),
+                _time(table.mtimes[place]),
                 node.number,
                 start,
                 fragment,
@@ -193,10 +195,10 @@ class InodeWriter:
         else:
             fixed = layout.FILE_EXTENDED.pack(
                 _FILE + layout.EXTENDED,
-                entry.mode,
-                ids.number(entry.uid),
-                ids.number(entry.gid),
-                _time(entry.mtime),
+                table.modes[place],
+                ids.number(table.uids[place]),
+                ids.number(table.gids[place]),
+                _time(table.mtimes[place]),
                 node.number,
                 start,
                 size,
@@ -217,6 +219,6 @@ def _time(nanoseconds: int) -> int:
 def _limit(node: Node, what: str, allowed: int) -> layout.SquashfsLimitError:
     return layout.SquashfsLimitError(
         f"the image holds {what}, more than squashfs can store",
-        evidence=f"path '{printable(node.entry.path)}'; the highest value is {allowed}",
+        evidence=f"path '{printable(node.table.path(node.place))}'; the highest value is {allowed}",
         remedy="remove the path from the image",
     )

@@ -6,6 +6,7 @@ the directory's extended inode) names the first entry of a run in each metadata 
 listing enters, so that a look-up reads one block.
 """
 
+from array import array
 from typing import NamedTuple
 
 from sampan.images.limits import printable
@@ -44,7 +45,9 @@ class ListingWriter:
         """The directory table."""
         return self._table.finish()
 
-    def write(self, children: dict[bytes, Node], blocks: list[int], offsets: list[int]) -> Listing:
+    def write(
+        self, children: dict[bytes, Node], blocks: "array[int]", offsets: "array[int]"
+    ) -> Listing:
         """Write one listing.
 
         Args:
@@ -92,11 +95,11 @@ class ListingWriter:
             if len(name) > layout.MAX_NAME:
                 raise layout.SquashfsLimitError(
                     f"the image holds a file name of {len(name)} bytes",
-                    evidence=f"path '{printable(node.entry.path)}'; "
+                    evidence=f"path '{printable(node.table.path(node.place))}'; "
                     f"squashfs stores {layout.MAX_NAME} bytes",
                     remedy="remove the path from the image",
                 )
-            run.append(pack(offsets[number], distance, node.entry.kind, len(name) - 1) + name)
+            run.append(pack(offsets[number], distance, node.kind, len(name) - 1) + name)
         if run:
             end_run()
         return Listing(start_block, start_offset, size + _IMPLIED, waypoints)

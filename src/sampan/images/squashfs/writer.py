@@ -19,7 +19,7 @@ from sampan.images.squashfs.blocks import (
 )
 from sampan.images.squashfs.inodes import InodeWriter
 from sampan.images.squashfs.metadata import make_compressor, write_lookup_table
-from sampan.images.tree import Node, number_inodes
+from sampan.images.tree import Directory, number_inodes
 from sampan.model.layer import BLOCK_SIZE, EntryKind
 
 _FILE = int(EntryKind.FILE)
@@ -27,7 +27,7 @@ _ALIGNMENT = 4096
 
 
 def write_squashfs(
-    root: Node,
+    root: Directory,
     layers: Sequence[LayerData],
     compression: str,
     target: int,
@@ -51,12 +51,12 @@ def write_squashfs(
         OSError: reading or writing failed.
     """
     directories = number_inodes(root)
-    live = [
-        (node.layer, node.entry.content)
+    live = (
+        (node.layer, node.table.contents[node.place])
         for directory in directories
-        for node in (directory.children or {}).values()
-        if node.entry.kind == _FILE
-    ]
+        for node in directory.children.values()
+        if node.kind == _FILE
+    )
     contents = place_contents(layers, live, layout.SUPERBLOCK_SIZE)
     with ThreadPoolExecutor(1) as beside:
         copied = beside.submit(_copy_to_disk, contents, layers, target, base)
@@ -72,7 +72,7 @@ def _copy_to_disk(contents: Contents, layers: Sequence[LayerData], target: int, 
 
 
 def _write_tables(
-    directories: Sequence[Node], contents: Contents, compression: str, target: int, base: int
+    directories: Sequence[Directory], contents: Contents, compression: str, target: int, base: int
 ) -> int:
     """Write everything but the contents; return the bytes of the image."""
     compress = make_compressor(compression)
