@@ -43,9 +43,17 @@ def main(arguments: argparse.Namespace) -> int:
         )
     from sampan.engines.native.control import locate_running
     from sampan.engines.native.exec import ExecRequest, exec_in_container
+    from sampan.engines.native.state import NoSuchContainerError
 
     variables, removed = read_variables(arguments.env_file, arguments.env, dict(os.environ))
-    record = locate_running(words[0])
+    try:
+        record = locate_running(words[0])
+    except NoSuchContainerError as error:
+        # Apptainer's exec takes an image: whoever comes from there is told both ways.
+        error.remedy = (
+            f"sampan ps -a lists the containers; for an image: sampan run --rm {words[0]} COMMAND"
+        )
+        raise
     sys.stdout.flush()
     return exec_in_container(
         record,

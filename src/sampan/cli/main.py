@@ -113,6 +113,11 @@ def _refuse(error: SampanError) -> int:
 def _unknown(name: str) -> UsageError:
     from difflib import get_close_matches
 
+    from sampan.cli.foreign_commands import find_answer
+
+    answer = find_answer(name.partition(" ")[0])
+    if answer is not None:
+        return UsageError(f"no command {name!r}", evidence=answer.evidence, remedy=answer.remedy)
     near = get_close_matches(name, [*COMMANDS, "--help", "--version"], n=1)
     hint = f"did you mean: sampan {near[0]}" if near else "sampan --help lists the commands"
     kind = "option" if name.startswith("-") else "command"

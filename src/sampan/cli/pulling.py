@@ -66,7 +66,11 @@ def with_image(
         return action()
     try:
         return action()
+    except ImageNameError:
+        _refuse_file(name)
+        raise
     except ImageNotFoundError as error:
+        _refuse_file(name)
         if policy == "never" or not _is_name(name):
             raise
         hint = f" (did you mean {error.near}?)" if error.near else ""
@@ -128,6 +132,22 @@ def pull(
             )
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def _refuse_file(name: str) -> None:
+    """Say so when a path stands where an image's name should, as other engines take it.
+
+    Raises:
+        UsageError: it is a file or directory here, and no image of the store.
+    """
+    if os.path.isfile(name) or (name[:1] in ("/", ".") and os.path.isdir(name)):
+        from sampan.errors import UsageError
+
+        kind = "directory" if os.path.isdir(name) else "file"
+        raise UsageError(
+            f"{name} is a {kind}, not the name of an image",
+            remedy=f"sampan import {name} NAME; then use NAME",
+        )
 
 
 def _is_name(name: str) -> bool:

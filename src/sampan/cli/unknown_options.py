@@ -1,4 +1,4 @@
-"""What to type in place of options that docker, podman and skopeo know and we do not.
+"""What to type in place of options that docker, podman, skopeo and Apptainer know and we do not.
 
 A value is never repeated: who types a password on a command line shall not find it in a log too.
 """
@@ -13,6 +13,20 @@ _CREDENTIALS = ("-p", "--password", "--creds", "--src-creds", "--dest-creds",
 _FILES = ("--authfile", "--src-authfile", "--dest-authfile", "--compat-auth-file")
 _TLS = ("--src-tls-verify", "--dest-tls-verify", "--insecure", "--plain-http", "--no-https")
 _PLATFORM = ("--arch", "--os", "--variant", "--override-arch", "--override-os")
+_OF_RUN = {
+    "--nv": "sampan run --gpus all ...",
+    "--nvccli": "sampan run --gpus all ...",
+    "--runtime": "sampan run --gpus all ...    (no runtime has to be named)",
+    "-B": "sampan run -v SOURCE:TARGET ...",
+    "--bind": "sampan run -v SOURCE:TARGET ...",
+    "--pwd": "sampan run -w DIR ...",
+    "--cwd": "sampan run -w DIR ...",
+    "--writable-tmpfs": "leave it out: what is written lives in memory anyway",
+    "-P": "sampan run -p HOST:PORT ..., once for each port",
+    "--publish-all": "sampan run -p HOST:PORT ..., once for each port",
+    "--privileged": "name what is needed: --cap-add, --device, --security-opt, --gpus",
+    "--restart": "leave it out, and have a unit of systemd start sampan run",
+}
 _OWN_MEANING = frozenset({"run", "exec"})
 """Commands whose ``-p`` and the like mean something else."""
 
@@ -42,6 +56,8 @@ def refuse_unknown(command: str, words: Sequence[str]) -> UsageError:
         remedy = f"sampan {command} --platform OS/ARCH[/VARIANT] ..."
     elif command == "pull" and options.intersection(("-a", "--all-tags")):
         remedy = "sampan mirror takes all tags of a repository"
+    elif command == "run":
+        remedy = next((_OF_RUN[name] for name in names if name in _OF_RUN), remedy)
     shown = names or words
     return UsageError(f"unrecognized arguments: {' '.join(shown)}", remedy=remedy)
 

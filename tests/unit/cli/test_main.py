@@ -103,3 +103,41 @@ def test_a_reader_that_goes_away_ends_the_program_quietly():
     done = sampan("--help", stdout=write, stderr=subprocess.PIPE)
     os.close(write)
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "remedy"),
+    [
+        (("shell", "debian"), "sampan run --rm -it IMAGE sh"),
+        (("instance", "start"), "sampan run -d --name NAME IMAGE COMMAND; sampan ps; sampan stop NAME"),
+        (("cache", "list"), "sampan store du    or: sampan prune"),
+        (("run", "--nv", "debian", "true"), "sampan run --gpus all ..."),
+        (("run", "--bind=/tmp", "debian", "true"), "sampan run -v SOURCE:TARGET ..."),
+        (("run", "-P", "debian"), "sampan run -p HOST:PORT ..., once for each port"),
+    ],
+)  # fmt: skip
+def test_habits_from_docker_and_apptainer_are_answered_with_what_to_type_here(words, remedy):
+    done = sampan(*words)
+    assert done.returncode == 125
+    assert done.stderr.endswith(f"  remedy:   {remedy}\n")
+
+
+def test_building_is_answered_with_the_way_from_docker():
+    error = sampan("build", ".").stderr
+    assert "sampan does not build images" in error
+    assert "sampan import docker-archive:- NAME" in error
+
+
+@pytest.mark.parametrize("command", ["run", "explain"])
+@pytest.mark.parametrize("place", ["tool.sif", "./tool.sif"])
+def test_a_file_in_place_of_an_image_is_answered_with_import(tmp_path, command, place):
+    (tmp_path / "tool.sif").write_bytes(b"x")
+    store = {**os.environ, "SAMPAN_STORE": str(tmp_path / "store")}
+    done = sampan(command, place, *(["true"] if command == "run" else []), env=store, cwd=tmp_path)
+    assert done.returncode == 125
+    assert f"{place} is a file, not the name of an image" in done.stderr
+    assert f"sampan import {place} NAME" in done.stderr
+
+
+def test_exec_of_something_that_is_no_container_names_the_way_for_images():
+    assert "for an image: sampan run --rm no/such COMMAND" in sampan("exec", "no/such", "ls").stderr
