@@ -12,6 +12,7 @@ from sampan.model.transfer import Hear, TransferEvent
 
 _LINES = {
     "sent": "sent",
+    "fetched": "fetched",
     "present": "already there",
     "mounted": "already there, in another repository",
 }
@@ -83,7 +84,7 @@ def _bars() -> Iterator[Hear]:
                     if event.text not in tasks:
                         tasks[event.text] = progress.add_task(event.text, total=None)
                 progress.update(tasks[event.text], completed=event.done, total=event.total or None)
-            elif event.kind == "sent" and event.text in tasks:
+            elif event.kind in ("sent", "fetched") and event.text in tasks:
                 progress.update(tasks[event.text], completed=event.done, total=event.total)
             elif event.kind in _LINES:
                 progress.console.print(

@@ -145,7 +145,7 @@ def pull_sif(
             _check(digest.hexdigest(), blob.digest, name)
     finally:
         close_client(origin)
-    hear(TransferEvent("sent", path, done, done))
+    hear(TransferEvent("fetched", path, done, done))
     return path
 
 

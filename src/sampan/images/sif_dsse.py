@@ -8,6 +8,7 @@ import base64
 import binascii
 import hashlib
 import json
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -171,7 +172,7 @@ def _library() -> Any:
         raise KeyFileError(
             "signatures can be neither made nor verified here",
             evidence="the Python package cryptography is not installed",
-            remedy="pip install 'sampan[signatures]'",
+            remedy=f"{sys.executable} -m pip install cryptography",
         ) from error
     return serialization
 

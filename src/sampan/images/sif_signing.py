@@ -242,5 +242,7 @@ def _verify_group(
     raise SifSignatureError(
         f"no signature of group {group} is confirmed" if signatures else "the file is not signed",
         evidence="; ".join(refused) or f"{sif.path}: no signature links to group {group}",
-        remedy="is it the signer's key? do not run a file that you must be able to trust",
+        remedy="is it the signer's key? do not run a file that you must be able to trust"
+        if signatures
+        else f"ask its maker for a signed one, or sign your own: sampan sif sign {sif.path}",
     )

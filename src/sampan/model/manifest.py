@@ -148,10 +148,13 @@ def parse_manifest(document: Mapping[str, Any], where: str) -> Manifest:
         )
     strange = [layer.media_type for layer in layers if not is_layer_type(layer.media_type)]
     if config.media_type not in CONFIG_TYPES or strange:
+        found = (strange or [config.media_type])[0]
         raise SourceError(
             f"{where} is not a container image",
-            evidence=f"its media type is {(strange or [config.media_type])[0]}",
-            remedy="it may be a chart, a model or an attestation: choose another tag",
+            evidence=f"its media type is {found}",
+            remedy=f"it is a SIF file: sampan pull oras://{where.removeprefix('oras://')} FILE.sif"
+            if ".sif." in found
+            else "it may be a chart, a model or an attestation: choose another tag",
         )
     return Manifest(config, layers)
 

@@ -10,8 +10,8 @@ class TransferEvent(NamedTuple):
     """One step.
 
     Attributes:
-        kind: ``sending`` (``done`` of ``total`` bytes; 0 total = unknown), ``sent``, ``present``
-            (nothing to do), ``mounted`` (taken from another repository of the registry),
+        kind: ``sending`` (``done`` of ``total`` bytes; 0 total = unknown), ``sent``,
+            ``fetched`` (into a file of the user's), ``present`` (nothing to do), ``mounted`` (taken from another repository of the registry),
             ``manifest``, ``warning``.
         text: the blob's label, or the warning.
     """

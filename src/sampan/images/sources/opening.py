@@ -2,11 +2,13 @@
 
 import contextlib
 import os
+import shlex
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from sampan.images.sif import is_sif, locate_system_partition
 from sampan.images.sources.archive import (
     ArchiveFiles,
     is_compressed,
@@ -122,6 +124,8 @@ def open_source(
 @contextlib.contextmanager
 def _root_file_system(path: str, wanted: Platform | None) -> Iterator[SourceImage]:
     if os.path.isfile(path):
+        if is_sif(path):
+            raise _sif_refusal(path)
         size = os.path.getsize(path)
         layer = FileLayer(path, "", "", size, path)
         yield SourceImage(None, (layer,), platform=wanted, compressed=is_compressed(path))
@@ -129,6 +133,17 @@ def _root_file_system(path: str, wanted: Platform | None) -> Iterator[SourceImag
     with open_input(path) as stream:
         label = "standard input" if path == "-" else path
         yield SourceImage(None, (StreamLayer(label, stream),), platform=wanted)
+
+
+def _sif_refusal(path: str) -> SourceError:
+    """Its file system is no tar; what unpacks it is one command, and keeps files, not the configuration."""
+    offset, _ = locate_system_partition(path)
+    return SourceError(
+        f"{path} is a SIF file, and these are not imported",
+        evidence=f"its root file system is squashfs, at byte {offset}",
+        remedy=f"unsquashfs -o {offset} -d rootfs {shlex.quote(path)} && sampan import rootfs NAME"
+        f"    or: apptainer exec {shlex.quote(path)} COMMAND",
+    )
 
 
 def split_tag(rest: str) -> tuple[str, str]:
