@@ -36,7 +36,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         choices=("auto", "helper", "keyring", "file"),
         default="auto",
         help="auto: the docker credential helper that is configured, else the desktop's key ring "
-        "(pip install 'sampan[keyring]'), else a private file",
+        "(the Python package keyring), else a private file",
     )
     parser.add_argument(
         "--token-host",

@@ -60,7 +60,7 @@ def store_in_key_ring(
         raise CredentialError(
             "there is no key ring here",
             evidence="no session bus, or the package keyring is missing",
-            remedy="pip install 'sampan[keyring]', in a desktop session; or: --keep-in file",
+            remedy=f"{sys.executable} -m pip install keyring, in a desktop session    or: --keep-in file",
         )
     _ask("set", key, username, secret.reveal(), environment)
 

@@ -10,6 +10,7 @@ import base64
 import binascii
 import hashlib
 import json
+import sys
 from typing import Any, NamedTuple
 
 from sampan.errors import SampanError
@@ -172,7 +173,7 @@ def _load_key(key: bytes) -> Any:
         raise KeyFileError(
             "signatures cannot be verified here",
             evidence="the Python package cryptography is not installed",
-            remedy="pip install 'sampan[signatures]'",
+            remedy=f"{sys.executable} -m pip install cryptography",
         ) from error
     try:
         public = load_pem_public_key(key)
