@@ -202,5 +202,5 @@ def _broken(path: str, cause: str, evidence: str) -> SifError:
     return SifError(
         cause,
         evidence=f"{path}: {evidence}",
-        remedy="fetch the file again, or make it anew: sampan sif build FILE SOURCE",
+        remedy="fetch the file again, or have its maker make it anew",
     )

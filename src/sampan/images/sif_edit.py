@@ -153,7 +153,7 @@ def _held(path: str) -> Iterator[tuple[int, SifFile]]:
         raise SifError(
             "an image of the store is not changed",
             evidence=f"{real} is what its name in the store stands for",
-            remedy="sampan sif build FILE.sif NAME makes a copy that is yours",
+            remedy=f"cp {real} COPY.sif, and change the copy",
         )
     open_sif(real)
     with contextlib.ExitStack() as stack:
@@ -172,7 +172,7 @@ def _held(path: str) -> Iterator[tuple[int, SifFile]]:
             raise SifError(
                 "damaged SIF file",
                 evidence=f"{real}: an object lies where the table of objects does",
-                remedy="make it anew: sampan sif build FILE SOURCE",
+                remedy="have its maker make it anew",
             )
         yield descriptor, sif
         os.fsync(descriptor)

@@ -115,7 +115,7 @@ def test_an_image_of_the_store_is_not_changed(tmp_path: Path) -> None:
     (tmp_path / "link.sif").symlink_to(sif)
     with pytest.raises(SifError) as caught:
         add(tmp_path / "link.sif", b"x")
-    assert "sampan sif build" in caught.value.remedy
+    assert caught.value.remedy == f"cp {sif} COPY.sif, and change the copy"
 
 
 def test_an_object_over_the_table_is_refused(sif: Path) -> None:
