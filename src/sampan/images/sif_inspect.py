@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from sampan.images import sif_format as form
 from sampan.images.sif import SifFile
-from sampan.images.sif_parts import find_primary, read_object
+from sampan.images.sif_parts import find_oci_config, find_primary, read_object
 from sampan.images.squashfs.reader import SquashfsReader
 
 _HOME = "/.singularity.d"
@@ -76,7 +76,7 @@ def describe_sif(sif: SifFile) -> SifDescription:
                         environment[path] = content.decode("utf-8", "replace")
         finally:
             os.close(descriptor)
-    oci_config = _read_oci_config(sif)
+    oci_config = find_oci_config(sif)
     labels = _strings(_parse(files.get("labels.json", "")))
     if not labels and oci_config is not None:
         labels = _strings(oci_config.get("Labels"))
@@ -115,14 +115,6 @@ def _read_definition(sif: SifFile) -> str:
         if item.kind == form.DATA_DEFINITION:
             return read_object(sif, item).decode("utf-8", "replace")
     return ""
-
-
-def _read_oci_config(sif: SifFile) -> dict[str, Any] | None:
-    for item in sif.objects:
-        if item.kind == form.DATA_JSON and item.name == "oci-config.json":
-            found = _parse(read_object(sif, item).decode("utf-8", "replace"))
-            return found if isinstance(found, dict) else None
-    return None
 
 
 def _parse(text: str) -> Any:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from sampan.images.sif_source import kind_of_packed, open_sif_source, open_squashfs_source
 from sampan.images.sources.archive import (
     ArchiveFiles,
     is_compressed,
@@ -20,7 +21,7 @@ from sampan.images.sources.oci_layout import DirectoryFiles, open_layout
 from sampan.model.image import Platform
 from sampan.model.source import SourceError, SourceImage
 
-KINDS = ("oci", "oci-archive", "docker-archive", "rootfs")
+KINDS = ("oci", "oci-archive", "docker-archive", "rootfs", "sif", "squashfs")
 
 _REGISTRY_KINDS = ("docker", "docker-daemon", "containers-storage", "docker://")
 
@@ -45,16 +46,16 @@ class Source(NamedTuple):
 def parse_source(text: str) -> Source:
     """Read a source; a bare path is looked at to see what it is.
 
-    A directory with a file ``oci-layout`` is a layout, any other a root file system; a tar with
-    manifest.json or oci-layout is an image archive, any other a root file system. ``rootfs:PATH``
-    keeps a path from being taken for an image.
+    A file that begins as a SIF or a squashfs is one. A directory with a file ``oci-layout`` is a
+    layout, any other a root file system; a tar with manifest.json or oci-layout is an image archive,
+    any other a root file system. ``rootfs:PATH`` keeps a path from being taken for an image.
 
     Raises:
         SourceError: there is nothing of that name, or the kind is not known.
     """
     kind, colon, rest = text.partition(":")
     if colon and kind in KINDS:
-        if kind == "rootfs":
+        if kind in ("rootfs", "sif", "squashfs"):
             return Source(kind, rest, "")
         return Source(kind, *split_tag(rest))
     if text == "-":
@@ -111,6 +112,9 @@ def open_source(
         with seekable_archive(source.path, spool) as path:
             archive = ArchiveFiles(path, source.path)
             yield opener(archive, source.tag, wanted=wanted, host=host)
+    elif source.kind in ("sif", "squashfs"):
+        opener_of = {"sif": open_sif_source, "squashfs": open_squashfs_source}
+        yield opener_of[source.kind](source.path, wanted=wanted)
     elif os.path.isdir(source.path):
         user = (os.geteuid(), os.getegid()) if os.geteuid() else None
         yield open_directory(source.path, wanted=wanted, excluded={store_root}, user=user)
@@ -156,6 +160,9 @@ def _kind_of_file(path: str) -> str:
     """Tell image archives from root file systems by the names in them."""
     if not os.path.isfile(path):
         return "rootfs"
+    packed = kind_of_packed(path)
+    if packed:
+        return packed
     found = "rootfs"
     try:
         with tarfile.open(path, "r:*") as archive:
