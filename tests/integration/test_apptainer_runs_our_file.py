@@ -2,39 +2,23 @@
 
 import json
 import os
-import shutil
 import subprocess
-import tempfile
 from pathlib import Path
 
 import pytest
 
+from support.apptainer_peer import apptainer_peer
+
 pytestmark = pytest.mark.integration
 
 ROOT = Path(__file__).parents[2]
-SCRIPT = ROOT / "scripts" / "apptainer-sid"
 
 
 @pytest.fixture(scope="module")
 def apptainer():
     """Call apptainer as an ordinary user with a directory of ours visible to it."""
-    # Not pytest's own temporary directory: that one is closed to other users.
-    visible = Path(tempfile.mkdtemp(prefix="sampan-apptainer-"))
-    visible.chmod(0o755)
-    probe = subprocess.run([SCRIPT, "version"], cwd=visible, capture_output=True, text=True)
-    if probe.returncode != 0:
-        said = (probe.stderr or probe.stdout).strip().splitlines()
-        shutil.rmtree(visible)
-        pytest.skip(f"apptainer cannot be started here: {said[-1] if said else probe.returncode}")
-
-    def call(*arguments: str) -> str:
-        done = subprocess.run([SCRIPT, *arguments], cwd=visible, capture_output=True, text=True)
-        assert done.returncode == 0, (arguments, done.stdout, done.stderr)
-        return done.stdout
-
-    call.directory = visible
-    yield call
-    shutil.rmtree(visible)
+    with apptainer_peer() as peer:
+        yield peer
 
 
 @pytest.fixture(scope="module")

@@ -18,6 +18,8 @@ sources:
   oci-archive:FILE[:TAG]       the same in a tar
   docker-archive:FILE[:TAG]    what docker save and podman save write
   rootfs:PATH                  a root file system: a directory, or a tar (plain, gzip, zstd, xz)
+  sif:FILE                     a SIF file; its OCI configuration is kept where it has one
+  squashfs:FILE                a root file system as squashfs, e.g. of Enroot (.sqsh)
   PATH                         one of these, recognised by what is in it
 FILE - is standard input: docker save IMAGE | sampan import docker-archive:- NAME
 """

@@ -69,6 +69,7 @@ COMMANDS: dict[str, Command] = {
         "store_export", "write images for another store, each layer once", "Store"
     ),
     "store import": Command("store_import", "take in what another store exported", "Store"),
+    "sif build": Command("sif_build", "make a SIF file from anything", "SIF files"),
     "sif list": Command("sif_list", "list the objects of a SIF file", "SIF files"),
     "sif header": Command("sif_header", "show the header of a SIF file", "SIF files"),
     "sif info": Command("sif_info", "show one object of a SIF file", "SIF files"),

@@ -22,7 +22,6 @@ from sampan.images.pack_file import load_index
 from sampan.images.packs import mark_used
 from sampan.images.partial import sweep_partials
 from sampan.images.sources.changes import change_config, detect_architecture, make_config
-from sampan.images.sources.opening import open_source, parse_source
 from sampan.images.store import StoredImage, has_image
 from sampan.images.store_access import (
     create_store,
@@ -82,6 +81,9 @@ def import_image(
         StoreError: the store cannot be written, or has no room.
         UsageError: an option or the name cannot be used.
     """
+    # A pull has no use for these.
+    from sampan.images.sources.opening import open_source, parse_source
+
     chosen = options or ImportOptions()
     if chosen.compression not in COMPRESSIONS:
         raise UsageError(
@@ -244,7 +246,7 @@ class _Import:
                     (entry for index in indices for entry in index.entries), host.architecture
                 ),
             )
-            return make_config(platform, diff_ids, self._options.changes)
+            return make_config(platform, diff_ids, self._options.changes, self._image.run_config)
         claimed = parse_image_config(json.loads(self._image.config)).diff_ids
         for layer, claim, diff_id in zip(self._image.layers, claimed, diff_ids, strict=True):
             if claim != diff_id:

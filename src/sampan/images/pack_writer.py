@@ -173,6 +173,8 @@ class PackWriter:
         while self._steps:
             self._steps.popleft()()
         self._data.truncate(self._position)
+        # Nothing is added any more, and this is the largest thing in memory.
+        self._known.clear()
         contents = self._contents
         numbers = array("I")
         if self._same:

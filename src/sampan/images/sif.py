@@ -41,16 +41,6 @@ class SifLayout(NamedTuple):
     partition_at: int
 
 
-def is_sif(path: "str | os.PathLike[str]") -> bool:
-    """Whether a file begins as a SIF does.
-
-    Raises:
-        OSError: it cannot be read.
-    """
-    with open(path, "rb") as file:
-        return file.read(42)[32:] == form.MAGIC
-
-
 def open_sif(path: "str | os.PathLike[str]") -> SifFile:
     """Read header and descriptors.
 

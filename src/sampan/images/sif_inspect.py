@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from sampan.images import sif_format as form
 from sampan.images.sif import SifFile
-from sampan.images.sif_parts import find_primary, read_object
+from sampan.images.sif_parts import find_oci_config, find_primary, read_object
 from sampan.images.squashfs.reader import SquashfsReader
 
 _HOME = "/.singularity.d"
@@ -66,17 +66,17 @@ def describe_sif(sif: SifFile) -> SifDescription:
             for name in ("labels.json", "Singularity", *SCRIPTS.values()):
                 content = reader.read_file(f"{_HOME}/{name}", _MOST_BYTES)
                 if content is not None:
-                    files[name] = content.decode("utf-8", "replace")
+                    files[name] = _text(content)
             for name in reader.list_directory(f"{_HOME}/env"):
                 path = f"{_HOME}/env/{name}"
                 # What apptainer shows: the image's own variables, not the scaffold around them.
                 if name == "10-docker2singularity.sh" or name.endswith("-environment.sh"):
                     content = reader.read_file(path, _MOST_BYTES)
                     if content is not None:
-                        environment[path] = content.decode("utf-8", "replace")
+                        environment[path] = _text(content)
         finally:
             os.close(descriptor)
-    oci_config = _read_oci_config(sif)
+    oci_config = find_oci_config(sif)
     labels = _strings(_parse(files.get("labels.json", "")))
     if not labels and oci_config is not None:
         labels = _strings(oci_config.get("Labels"))
@@ -104,9 +104,7 @@ def render_inspection(description: SifDescription, wanted: set[str]) -> dict[str
         attributes["deffile"] = description.definition
     if "environment" in wanted:
         attributes["environment"] = description.environment
-    for name in SCRIPTS:
-        if name in wanted:
-            attributes[name] = description.scripts.get(name, "")
+    attributes |= {name: text for name, text in description.scripts.items() if name in wanted}
     return {"data": {"attributes": attributes}, "type": "container"}
 
 
@@ -117,12 +115,9 @@ def _read_definition(sif: SifFile) -> str:
     return ""
 
 
-def _read_oci_config(sif: SifFile) -> dict[str, Any] | None:
-    for item in sif.objects:
-        if item.kind == form.DATA_JSON and item.name == "oci-config.json":
-            found = _parse(read_object(sif, item).decode("utf-8", "replace"))
-            return found if isinstance(found, dict) else None
-    return None
+def _text(content: bytes) -> str:
+    """A script as apptainer's shell reads it: without the newlines at its end."""
+    return content.decode("utf-8", "replace").rstrip("\n")
 
 
 def _parse(text: str) -> Any:

@@ -1,9 +1,11 @@
 """Single objects of a SIF file: finding, copying and writing them out."""
 
+import json
 import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from sampan.images import sif_format as form
 from sampan.images.sif import SifError, SifFile
@@ -81,6 +83,23 @@ def read_object(sif: SifFile, item: form.SifObject) -> bytes:
             remedy=f"sampan sif dump {item.identity} {sif.path} > FILE",
         )
     return b"".join(read_pieces(sif, item))
+
+
+def find_oci_config(sif: SifFile) -> dict[str, Any] | None:
+    """The ``config`` member of the OCI configuration that the file was made from, where it has that.
+
+    Raises:
+        SifError: it is too large to be one.
+        OSError: it cannot be read.
+    """
+    for item in sif.objects:
+        if item.kind == form.DATA_JSON and item.name == "oci-config.json":
+            try:
+                found = json.loads(read_object(sif, item))
+            except (ValueError, RecursionError):
+                return None
+            return found if isinstance(found, dict) else None
+    return None
 
 
 def extract_objects(sif: SifFile, directory: Path) -> list[Path]:

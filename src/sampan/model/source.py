@@ -1,6 +1,7 @@
 """What every source of images gives, on disk or in a registry: a configuration, layers as streams."""
 
-from typing import BinaryIO, NamedTuple, Protocol, runtime_checkable
+from collections.abc import Mapping
+from typing import Any, BinaryIO, NamedTuple, Protocol, runtime_checkable
 
 from sampan.errors import SampanError
 from sampan.model.image import Platform
@@ -81,6 +82,7 @@ class SourceImage(NamedTuple):
         warnings: for the user.
         remote: whether the layers come over a network, so that several are worth reading at once
             even where the cores are few.
+        run_config: when ``config`` is None: the ``config`` member of the one to be made.
     """
 
     config: bytes | None
@@ -91,3 +93,4 @@ class SourceImage(NamedTuple):
     compressed: bool = False
     warnings: tuple[str, ...] = ()
     remote: bool = False
+    run_config: Mapping[str, Any] | None = None

@@ -48,4 +48,4 @@ def unknown_commands(text: str) -> list[str]:
 def test_every_command_that_a_remedy_names_exists() -> None:
     wrong = [(place, name) for place, text in remedies() for name in unknown_commands(text)]
     assert not wrong
-    assert unknown_commands("sampan sif build FILE") == ["sif build"]
+    assert unknown_commands("sampan sif bake FILE") == ["sif bake"]

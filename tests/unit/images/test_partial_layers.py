@@ -156,7 +156,10 @@ def test_kept_garbage_costs_a_fetch_and_nothing_else(
     Path(store.partials, f"{sha256(CONTENT)[7:]}.0").write_bytes(garbage(PIECE))
     layer = Layer(Wire(seconds_per_mebibyte=0))
     assert pack(store, layer) == layer.digest
-    assert layer.wire.asked == [(PIECE, len(CONTENT)), (0, len(CONTENT))]
+    # Garbage may be noticed before the rest is asked for, and is at the latest after it.
+    *before, last = layer.wire.asked
+    assert before in ([], [(PIECE, len(CONTENT))])
+    assert last == (0, len(CONTENT))
     assert find_pack(store, "zstd", layer.digest, "")
     assert kept(store) == []
 

@@ -5,7 +5,7 @@ The configuration holds nothing of the machine and no time, so that equal trees 
 
 import json
 import shlex
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from sampan.errors import UsageError
@@ -29,8 +29,19 @@ _LOADERS = {
 _LOADER_DIRECTORIES = (b"lib", b"lib64", b"usr/lib", b"usr/lib64")
 
 
-def make_config(platform: Platform, diff_ids: Sequence[str], changes: Sequence[str] = ()) -> bytes:
+def make_config(
+    platform: Platform,
+    diff_ids: Sequence[str],
+    changes: Sequence[str] = (),
+    run: Mapping[str, Any] | None = None,
+) -> bytes:
     """An OCI configuration for layers that came without one.
+
+    Args:
+        platform: of the image.
+        diff_ids: of the layers.
+        changes: as of ``change_config``.
+        run: its ``config`` member, where that is known.
 
     Raises:
         UsageError: one of ``changes`` is not understood.
@@ -38,7 +49,7 @@ def make_config(platform: Platform, diff_ids: Sequence[str], changes: Sequence[s
     document: dict[str, Any] = {"architecture": platform.architecture, "os": platform.os}
     if platform.variant:
         document["variant"] = platform.variant
-    document["config"] = {}
+    document["config"] = dict(run or {})
     document["rootfs"] = {"type": "layers", "diff_ids": list(diff_ids)}
     return change_config(json.dumps(document).encode(), changes)
 

@@ -2,13 +2,12 @@
 
 import contextlib
 import os
-import shlex
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from sampan.images.sif import is_sif, locate_system_partition
+from sampan.images.sif_source import kind_of_packed, open_sif_source, open_squashfs_source
 from sampan.images.sources.archive import (
     ArchiveFiles,
     is_compressed,
@@ -22,7 +21,7 @@ from sampan.images.sources.oci_layout import DirectoryFiles, open_layout
 from sampan.model.image import Platform
 from sampan.model.source import SourceError, SourceImage
 
-KINDS = ("oci", "oci-archive", "docker-archive", "rootfs")
+KINDS = ("oci", "oci-archive", "docker-archive", "rootfs", "sif", "squashfs")
 
 _REGISTRY_KINDS = ("docker", "docker-daemon", "containers-storage", "docker://")
 
@@ -47,16 +46,16 @@ class Source(NamedTuple):
 def parse_source(text: str) -> Source:
     """Read a source; a bare path is looked at to see what it is.
 
-    A directory with a file ``oci-layout`` is a layout, any other a root file system; a tar with
-    manifest.json or oci-layout is an image archive, any other a root file system. ``rootfs:PATH``
-    keeps a path from being taken for an image.
+    A file that begins as a SIF or a squashfs is one. A directory with a file ``oci-layout`` is a
+    layout, any other a root file system; a tar with manifest.json or oci-layout is an image archive,
+    any other a root file system. ``rootfs:PATH`` keeps a path from being taken for an image.
 
     Raises:
         SourceError: there is nothing of that name, or the kind is not known.
     """
     kind, colon, rest = text.partition(":")
     if colon and kind in KINDS:
-        if kind == "rootfs":
+        if kind in ("rootfs", "sif", "squashfs"):
             return Source(kind, rest, "")
         return Source(kind, *split_tag(rest))
     if text == "-":
@@ -113,6 +112,9 @@ def open_source(
         with seekable_archive(source.path, spool) as path:
             archive = ArchiveFiles(path, source.path)
             yield opener(archive, source.tag, wanted=wanted, host=host)
+    elif source.kind in ("sif", "squashfs"):
+        opener_of = {"sif": open_sif_source, "squashfs": open_squashfs_source}
+        yield opener_of[source.kind](source.path, wanted=wanted)
     elif os.path.isdir(source.path):
         user = (os.geteuid(), os.getegid()) if os.geteuid() else None
         yield open_directory(source.path, wanted=wanted, excluded={store_root}, user=user)
@@ -124,8 +126,6 @@ def open_source(
 @contextlib.contextmanager
 def _root_file_system(path: str, wanted: Platform | None) -> Iterator[SourceImage]:
     if os.path.isfile(path):
-        if is_sif(path):
-            raise _sif_refusal(path)
         size = os.path.getsize(path)
         layer = FileLayer(path, "", "", size, path)
         yield SourceImage(None, (layer,), platform=wanted, compressed=is_compressed(path))
@@ -133,17 +133,6 @@ def _root_file_system(path: str, wanted: Platform | None) -> Iterator[SourceImag
     with open_input(path) as stream:
         label = "standard input" if path == "-" else path
         yield SourceImage(None, (StreamLayer(label, stream),), platform=wanted)
-
-
-def _sif_refusal(path: str) -> SourceError:
-    """Its file system is no tar; what unpacks it is one command, and keeps files, not the configuration."""
-    offset, _ = locate_system_partition(path)
-    return SourceError(
-        f"{path} is a SIF file, and these are not imported",
-        evidence=f"its root file system is squashfs, at byte {offset}",
-        remedy=f"unsquashfs -o {offset} -d rootfs {shlex.quote(path)} && sampan import rootfs NAME"
-        f"    or: apptainer exec {shlex.quote(path)} COMMAND",
-    )
 
 
 def split_tag(rest: str) -> tuple[str, str]:
@@ -171,6 +160,9 @@ def _kind_of_file(path: str) -> str:
     """Tell image archives from root file systems by the names in them."""
     if not os.path.isfile(path):
         return "rootfs"
+    packed = kind_of_packed(path)
+    if packed:
+        return packed
     found = "rootfs"
     try:
         with tarfile.open(path, "r:*") as archive:

@@ -15,6 +15,7 @@ from typing import NamedTuple
 from sampan.errors import InternalError
 from sampan.images.layer_columns import DIGEST_BYTES, ContentTable, content_table
 from sampan.images.squashfs.layout import FRAGMENT
+from sampan.kernel.writeback import start_writeback
 from sampan.model.layer import BLOCK_SIZE, NO_FRAGMENT, UNCOMPRESSED, PackIndex
 
 _SIZE_MASK = UNCOMPRESSED - 1
@@ -22,7 +23,9 @@ _PAGE = 4096
 _PARTS = 16
 _WORTH_SHARING = 1 << 20
 """Ranges from this size on are placed so that a file system with reflinks can share them."""
-_COPY_AT_ONCE = 1 << 30
+_COPY_AT_ONCE = 32 << 20
+_WORTH_WRITING = 1 << 20
+"""Pieces that the disk is told to begin with while the next one is copied."""
 _READ_AT_ONCE = 1 << 20
 _NOT_HERE = {errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EPERM}
 """What copy_file_range(2) answers where it cannot serve this pair of files."""
@@ -290,6 +293,8 @@ def copy_range(source: int, offset: int, target: int, place: int, size: int) -> 
                     raise
                 inside_kernel = False
                 continue
+            if done >= _WORTH_WRITING:
+                start_writeback(target, place, done)
         else:
             piece = os.pread(source, min(size, _READ_AT_ONCE), offset)
             write_fully(target, piece, place)

@@ -6,7 +6,7 @@ table: file handles would serve only NFS export and overlay's index, which our m
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from sampan.images.squashfs import layout
@@ -50,19 +50,23 @@ def write_squashfs(
         InternalError: a pack is damaged.
         OSError: reading or writing failed.
     """
-    directories = number_inodes(root)
-    live = (
-        (node.layer, node.table.contents[node.place])
-        for directory in directories
-        for node in directory.children.values()
-        if node.kind == _FILE
-    )
-    contents = place_contents(layers, live, layout.SUPERBLOCK_SIZE)
+    contents = place_contents(layers, _live_contents(root), layout.SUPERBLOCK_SIZE)
     with ThreadPoolExecutor(1) as beside:
         copied = beside.submit(_copy_to_disk, contents, layers, target, base)
-        end = _write_tables(directories, contents, compression, target, base)
+        end = _write_tables(number_inodes(root), contents, compression, target, base)
         copied.result()
     return end
+
+
+def _live_contents(root: Directory) -> Iterator[tuple[int, int]]:
+    """Layer and number of every file's content, before anything else is known of the tree."""
+    directories = [root]
+    for directory in directories:  # grows while it is walked: no recursion
+        for node in directory.children.values():
+            if isinstance(node, Directory):
+                directories.append(node)
+            elif node.kind == _FILE:
+                yield node.layer, node.table.contents[node.place]
 
 
 def _copy_to_disk(contents: Contents, layers: Sequence[LayerData], target: int, base: int) -> None:
