@@ -9,7 +9,8 @@ import os
 from sampan.images import sif_format as form
 from sampan.images.sif import SifError, SifFile, open_sif
 from sampan.images.sif_parts import find_oci_config, find_primary
-from sampan.images.squashfs.reader import SquashfsError, SquashfsReader
+from sampan.images.squashfs.decompression import SquashfsError
+from sampan.images.squashfs.reader import SquashfsReader
 from sampan.images.squashfs.tar_stream import SquashfsLayer
 from sampan.model.image import Platform
 from sampan.model.source import SourceError, SourceImage

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from sampan.errors import SampanError
-from sampan.images.squashfs.reader import SquashfsError, SquashfsReader
+from sampan.images.squashfs.decompression import SquashfsError
+from sampan.images.squashfs.reader import SquashfsReader
 from support.sif_files import make_squashfs
 
 NOISE = random.Random(3).randbytes(300_000)

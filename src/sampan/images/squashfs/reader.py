@@ -5,15 +5,13 @@ making it into something else (``tar_stream``). The image may come from anywhere
 own size and a limit before memory is spent on it (Linux: fs/squashfs/squashfs_fs.h has the structures).
 """
 
-import lzma
 import os
 import struct
-import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import NamedTuple
 
-from sampan.errors import SampanError
 from sampan.images.squashfs import layout
+from sampan.images.squashfs.decompression import SquashfsError, make_inflate
 
 _COMPRESSIONS = {1: "gzip", 2: "lzma", 3: "lzo", 4: "xz", 5: "lz4", 6: "zstd"}
 _LARGEST_BLOCK = 1 << 20
@@ -33,12 +31,6 @@ _XATTR_PREFIXES = {0: b"user.", 1: b"trusted.", 2: b"security."}
 _NO_FRAGMENT = 0xFFFFFFFF
 _BLOCK_UNCOMPRESSED = 1 << 24
 _IMPLIED = 3
-
-
-class SquashfsError(SampanError):
-    """A squashfs image is damaged, or of a kind that we cannot read."""
-
-    id = "squashfs"
 
 
 class Inode(NamedTuple):
@@ -98,7 +90,7 @@ class SquashfsReader:
         if not 4096 <= self._block_size <= _LARGEST_BLOCK or used > size:
             raise self._damaged(f"blocks of {self._block_size} bytes, {used} bytes in all")
         self.compression = _COMPRESSIONS.get(kind, f"number {kind}")
-        self._inflate = _make_inflate(self.compression)
+        self._inflate = make_inflate(self.compression)
         self._metadata: dict[int, tuple[bytes, int]] = {}
         self._last_fragment: tuple[int, bytes] = (-1, b"")
 
@@ -392,25 +384,3 @@ class _Metadata:
             self._data = b"".join(gathered)
         found, self._data = self._data[:size], self._data[size:]
         return found
-
-
-def _make_inflate(compression: str) -> Callable[[bytes, int], bytes]:
-    if compression == "gzip":
-        return lambda data, limit: zlib.decompressobj().decompress(data, limit)
-    if compression == "xz":
-        return lambda data, limit: lzma.LZMADecompressor(
-            lzma.FORMAT_XZ, memlimit=64 << 20
-        ).decompress(data, limit)
-    if compression == "zstd":
-        import zstandard
-
-        def inflate(data: bytes, limit: int) -> bytes:
-            with zstandard.ZstdDecompressor(max_window_size=1 << 27).stream_reader(data) as stream:
-                return stream.read(limit)
-
-        return inflate
-    raise SquashfsError(
-        f"squashfs compressed with {compression} cannot be looked into",
-        evidence="gzip, xz and zstd are known",
-        remedy="unsquashfs -cat FILE PATH, where it knows this compression",
-    )

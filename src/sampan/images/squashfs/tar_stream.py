@@ -13,7 +13,8 @@ from typing import BinaryIO, NamedTuple, cast
 from sampan.errors import SampanError
 from sampan.images.limits import DEFAULT_LIMITS, printable
 from sampan.images.squashfs import layout
-from sampan.images.squashfs.reader import Inode, SquashfsError, SquashfsReader
+from sampan.images.squashfs.decompression import SquashfsError
+from sampan.images.squashfs.reader import Inode, SquashfsReader
 from sampan.model.source import SourceError
 
 _BLOCK = 512
