@@ -188,7 +188,9 @@ OLD_PODMAN = """
     cp {base}/cdi/nvidia.yaml {base}/etc/upper/cdi/
     mount -t overlay overlay -o lowerdir=/etc,upperdir={base}/etc/upper,workdir={base}/etc/work /etc
     if mountpoint -q /sys/fs/cgroup/unified; then umount -l /sys/fs/cgroup/unified; fi
-    exec podman --root {base}/graph --runroot {base}/run run --rm --cgroups=disabled --network none \
+    # Podman takes a run root of 50 characters at the most: a directory of pytest's may be longer.
+    mount -t tmpfs tmpfs /mnt
+    exec podman --root {base}/graph --runroot /mnt run --rm --cgroups=disabled --network none \
       --ulimit nofile=1024:1024 --ulimit nproc=1024:1024 --device nvidia.com/gpu=1 --rootfs {base}/small /program {seen}
 """
 

@@ -11,19 +11,11 @@ import pytest
 
 from sampan.engines.leases import list_holders
 from sampan.injection.cdi_jobs import HookChoice
-from support.cdi_host import CUDA, OPENCL
+from support.cdi_host import CUDA
 from support.described_host import make_described_host
-from support.foreign_engines import IMAGE, ForeignEngines, foreign_engines
+from support.foreign_engines import IMAGE, LOOK, ForeignEngines, foreign_engines, output, seen
 
 pytestmark = pytest.mark.integration
-LOOK = (
-    "libcuda.so.1",
-    "libcuda.so",
-    "libnvidia-opencl.so.1",
-    "/dev/nvidia0",
-    "/dev/nvidia1",
-    "/dev/nvidiactl",
-)
 NODES = "find /dev -name 'nvidia*' -type c | sort"
 
 
@@ -40,19 +32,6 @@ def document(engines: ForeignEngines) -> Iterator[Path]:
     path = engines.cdi.directory / "nvidia.yaml"
     yield path
     path.unlink(missing_ok=True)
-
-
-def output(done: "subprocess.CompletedProcess[str]") -> list[str]:
-    assert done.returncode == 0, done.stderr
-    return done.stdout.splitlines()
-
-
-def seen(*gpus: int) -> list[str]:
-    return [
-        f"libcuda.so.1 {CUDA}", f"libcuda.so {CUDA}", f"libnvidia-opencl.so.1 {OPENCL}",
-        *(f"/dev/nvidia{gpu} {f'195:{gpu}' if gpu in gpus else 'absent'}" for gpu in (0, 1)),
-        "/dev/nvidiactl 195:255",
-    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(("wish", "gpus"), [("all", (0, 1)), ("device=1", (1,)), ("1", (0,))])

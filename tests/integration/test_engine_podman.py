@@ -9,12 +9,10 @@ from pathlib import Path
 import pytest
 
 from sampan.dropin.stub import install_hook
-from support.cdi_host import CUDA, OPENCL
 from support.engine_host import engine_host
-from support.foreign_engines import IMAGE, ForeignEngines, foreign_engines
+from support.foreign_engines import IMAGE, LOOK, ForeignEngines, foreign_engines, output, seen
 
 pytestmark = pytest.mark.integration
-LOOK = ("libcuda.so.1", "libcuda.so", "libnvidia-opencl.so.1", "/dev/nvidia0", "/dev/nvidia1", "/dev/nvidiactl")  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -39,19 +37,6 @@ def document(engines: ForeignEngines) -> Iterator[str]:
     engines.cdi.write()
     yield str(engines.cdi.directory)
     (engines.cdi.directory / "nvidia.yaml").unlink(missing_ok=True)
-
-
-def output(done: "subprocess.CompletedProcess[str]") -> list[str]:
-    assert done.returncode == 0, done.stderr
-    return done.stdout.splitlines()
-
-
-def seen(*gpus: int) -> list[str]:
-    return [
-        f"libcuda.so.1 {CUDA}", f"libcuda.so {CUDA}", f"libnvidia-opencl.so.1 {OPENCL}",
-        *(f"/dev/nvidia{gpu} {f'195:{gpu}' if gpu in gpus else 'absent'}" for gpu in (0, 1)),
-        "/dev/nvidiactl 195:255",
-    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(("wish", "gpus"), [("all", (0, 1)), ("device=1", (1,))])

@@ -14,9 +14,10 @@ import pytest
 from sampan.registry import adaptive, pace
 from sampan.registry.adaptive import open_blob_part
 from sampan.registry.blob_source import BlobSource
-from sampan.registry.client import Origin, close_client, shared_client
+from sampan.registry.client import Origin
 from sampan.registry.failures import NotFoundError, RegistryError, UnreachableError
 from sampan.registry.settings import Settings
+from sampan.registry.shared_clients import close_client, shared_client
 from support.pull_host import Drip
 from support.registries import IMPATIENT, Content, Front, front
 

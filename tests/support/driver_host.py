@@ -174,6 +174,15 @@ class FakeHost:
         return host_path.removeprefix(str(self.root.resolve()))
 
 
+def make_plain_host(base: Path, version: str) -> FakeHost:
+    """A host with the module, its control nodes and libcuda, and no GPU yet."""
+    host = FakeHost(base)
+    host.load_module(version)
+    host.add_control_nodes()
+    host.add_library(f"/usr/lib64/libcuda.so.{version}", "libcuda.so.1")
+    return host
+
+
 def make_h200_host(base: Path) -> FakeHost:
     """The machine of ``testdata/driver_roots/h200``."""
     host = FakeHost(base)

@@ -22,13 +22,22 @@ import pytest
 
 from sampan.dropin.install import install
 from sampan.model.inventory import Inventory
-from support.cdi_host import CdiHost
+from support.cdi_host import CUDA, OPENCL, CdiHost
 from support.engine_host import wait_until
 from support.small_root import SmallRoot
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 IMAGE = "localhost/sampan-foreign"
 SCRIPT = "scripts/engines-sid"
+LOOK = (
+    "libcuda.so.1",
+    "libcuda.so",
+    "libnvidia-opencl.so.1",
+    "/dev/nvidia0",
+    "/dev/nvidia1",
+    "/dev/nvidiactl",
+)
+"""What the image's ``/program`` is asked about."""
 _SESSION = """
 set -e
 mkdir -p /etc/cdi
@@ -231,3 +240,18 @@ def _session(made: ForeignEngines, options: str, suite: str) -> Iterator[None]:
         made.engine("podman", "rm", "--force", "--all", "--time", "0")
     finally:
         session.communicate(timeout=60)
+
+
+def output(done: "subprocess.CompletedProcess[str]") -> list[str]:
+    """The lines of a program that ended well."""
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()
+
+
+def seen(*gpus: int) -> list[str]:
+    """What ``/program`` says of LOOK in a container with these GPUs."""
+    return [
+        f"libcuda.so.1 {CUDA}", f"libcuda.so {CUDA}", f"libnvidia-opencl.so.1 {OPENCL}",
+        *(f"/dev/nvidia{gpu} {f'195:{gpu}' if gpu in gpus else 'absent'}" for gpu in (0, 1)),
+        "/dev/nvidiactl 195:255",
+    ]  # fmt: skip

@@ -1,6 +1,7 @@
-"""Facts of images as a plan sees them: a Debian-like one, and variations by ``_replace``."""
+"""Facts of images as a plan sees them: a Debian-like one, and variations; what a plan leaves out."""
 
 from sampan.model.facts import RESOLVED_DIRECTORIES, ImageFacts
+from sampan.model.plan import ImportPlan
 
 USR_MERGED = {"/bin": "/usr/bin", "/sbin": "/usr/sbin", "/lib": "/usr/lib", "/lib64": "/usr/lib64"}
 
@@ -33,3 +34,8 @@ def make_facts(**changes: object) -> ImageFacts:
         shell="/bin/sh",
     )  # fmt: skip
     return facts._replace(**changes)  # type: ignore[arg-type]
+
+
+def left_out(made: ImportPlan) -> dict[str, str]:
+    """Why each item is not in the plan."""
+    return {reason.item: reason.why for reason in made.reasons if not reason.included}

@@ -3,17 +3,22 @@
 import contextlib
 import sys
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
+from sampan.cli.bars import note_above, open_bars, warn_above
 from sampan.cli.humanize import human_size
 from sampan.cli.render import print_warning
 from sampan.images.layer_packing import ImportEvent, Tell
+
+if TYPE_CHECKING:
+    from rich.progress import TaskID
 
 
 @contextlib.contextmanager
 def choose_progress(*, quiet: bool, terminal: bool) -> Iterator[Tell]:
     """The listener that fits; warnings are shown by all of them."""
     if quiet:
-        yield _tell_warnings
+        yield tell_warnings
     elif terminal:
         with _bars() as tell:
             yield tell
@@ -21,7 +26,8 @@ def choose_progress(*, quiet: bool, terminal: bool) -> Iterator[Tell]:
         yield _tell_lines
 
 
-def _tell_warnings(event: ImportEvent) -> None:
+def tell_warnings(event: ImportEvent) -> None:
+    """Show warnings and nothing else."""
     if event.kind == "warning":
         print_warning(event.text)
 
@@ -36,35 +42,15 @@ def _tell_lines(event: ImportEvent) -> None:
         case "link":
             print("linking the image", file=sys.stderr)
         case _:
-            _tell_warnings(event)
+            tell_warnings(event)
 
 
 @contextlib.contextmanager
 def _bars() -> Iterator[Tell]:
-    # rich costs more to import than a small image to link: only a terminal pays for it.
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        DownloadColumn,
-        Progress,
-        TaskID,
-        TextColumn,
-        TimeElapsedColumn,
-        TransferSpeedColumn,
-    )
-
-    console = Console(stderr=True)
-    with Progress(
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        DownloadColumn(),
-        TransferSpeedColumn(),
-        TimeElapsedColumn(),
-        console=console,
-    ) as progress:
+    with open_bars() as progress:
         tasks: dict[str, TaskID] = {}
 
-        def task_of(event: ImportEvent) -> TaskID:
+        def task_of(event: ImportEvent) -> "TaskID":
             if event.text not in tasks:
                 label = event.text if len(event.text) <= 40 else f"...{event.text[-37:]}"
                 tasks[event.text] = progress.add_task(label, total=event.total or None)
@@ -80,12 +66,10 @@ def _bars() -> Iterator[Tell]:
                     known = event.total or progress.tasks[task].completed or 1
                     progress.update(task, completed=known, total=known)
                 case "present":
-                    progress.console.print(
-                        f"{event.text}: already there", style="dim", markup=False
-                    )
+                    note_above(progress, f"{event.text}: already there")
                 case "link":
-                    progress.console.print("linking the image", style="dim", markup=False)
+                    note_above(progress, "linking the image")
                 case "warning":
-                    progress.console.print(f"warning: {event.text}", style="yellow", markup=False)
+                    warn_above(progress, event.text)
 
         yield tell

@@ -8,9 +8,10 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
 from sampan.cli.humanize import human_size
+from sampan.cli.import_progress import tell_warnings
 from sampan.cli.pull_board import LayerState, Overall, PullBoard
 from sampan.cli.pull_words import describe_plan, plan_document
-from sampan.cli.render import print_warning, printable
+from sampan.cli.render import printable
 from sampan.engines.preflight import PullPlan
 from sampan.images.layer_packing import ImportEvent, Tell
 
@@ -40,7 +41,7 @@ def show_pull(form: str) -> Iterator[Show]:
     """
     match form:
         case "quiet":
-            yield Show(lambda _: None, _warn)
+            yield Show(lambda _: None, tell_warnings)
         case "json":
             yield _Events().show()
         case "live":
@@ -48,11 +49,6 @@ def show_pull(form: str) -> Iterator[Show]:
                 yield show
         case _:
             yield _Lines().show()
-
-
-def _warn(event: ImportEvent) -> None:
-    if event.kind == "warning":
-        print_warning(event.text)
 
 
 class _Lines:
@@ -82,7 +78,7 @@ class _Lines:
             case "current":
                 _say(f"{printable(event.text)}: up to date")
             case _:
-                _warn(event)
+                tell_warnings(event)
         now = time.monotonic()
         if event.kind == "layer" and now - self._said >= _LINE_EVERY_S:
             self._said = now

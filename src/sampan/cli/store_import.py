@@ -20,23 +20,21 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def main(arguments: argparse.Namespace) -> int:
     """Import and print the names."""
-    from sampan.cli.render import print_warning, printable
+    from sampan.cli.import_progress import tell_warnings
+    from sampan.cli.render import printable
     from sampan.cli.transfer_progress import show_transfer
     from sampan.errors import UsageError
-    from sampan.images.layer_packing import ImportEvent
     from sampan.images.store_layout import locate_store
     from sampan.images.taking_in import import_export
 
     if arguments.path == "-" and sys.stdin.isatty():
         raise UsageError("an export is wanted on standard input", remedy="sampan store import FILE")
 
-    def tell(event: ImportEvent) -> None:
-        if event.kind == "warning":
-            print_warning(event.text)
-
     quiet = arguments.quiet or not sys.stderr.isatty()
     with show_transfer(quiet=quiet) as hear:
-        names = import_export(arguments.path, store=locate_store(os.environ), hear=hear, tell=tell)
+        names = import_export(
+            arguments.path, store=locate_store(os.environ), hear=hear, tell=tell_warnings
+        )
     for reference, _ in names:
         print(f"Imported image: {printable(reference.familiar)}")
     return 0

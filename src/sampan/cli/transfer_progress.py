@@ -5,10 +5,15 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
+from sampan.cli.bars import note_above, open_bars, warn_above
 from sampan.cli.humanize import human_size
 from sampan.cli.render import print_warning
 from sampan.model.transfer import Hear, TransferEvent
+
+if TYPE_CHECKING:
+    from rich.progress import TaskID
 
 _LINES = {
     "sent": "sent",
@@ -53,32 +58,13 @@ def _hear_lines(event: TransferEvent) -> None:
 
 @contextlib.contextmanager
 def _bars() -> Iterator[Hear]:
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        DownloadColumn,
-        Progress,
-        TaskID,
-        TextColumn,
-        TimeElapsedColumn,
-        TransferSpeedColumn,
-    )
-
-    console = Console(stderr=True)
-    with Progress(
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        DownloadColumn(),
-        TransferSpeedColumn(),
-        TimeElapsedColumn(),
-        console=console,
-    ) as progress:
+    with open_bars() as progress:
         tasks: dict[str, TaskID] = {}
         lock = threading.Lock()
 
         def hear(event: TransferEvent) -> None:
             if event.kind == "warning":
-                progress.console.print(f"warning: {event.text}", style="yellow", markup=False)
+                warn_above(progress, event.text)
             elif event.kind == "sending":
                 with lock:
                     if event.text not in tasks:
@@ -87,8 +73,6 @@ def _bars() -> Iterator[Hear]:
             elif event.kind in ("sent", "fetched") and event.text in tasks:
                 progress.update(tasks[event.text], completed=event.done, total=event.total)
             elif event.kind in _LINES:
-                progress.console.print(
-                    f"{event.text}: {_LINES[event.kind]}", style="dim", markup=False
-                )
+                note_above(progress, f"{event.text}: {_LINES[event.kind]}")
 
         yield hear

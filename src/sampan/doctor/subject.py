@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from sampan.doctor.host import Host
-from sampan.errors import SampanError
 from sampan.model.facts import ImageFacts
 
 
@@ -66,9 +65,3 @@ class Subject(NamedTuple):
     def engine(self, kind: str) -> Engine | None:
         """The engine of a kind that is installed."""
         return next((one for one in self.engines if one.kind == kind and one.program), None)
-
-
-class NoImageError(SampanError):
-    """A check of images was asked for without an image."""
-
-    id = "doctor-no-image"

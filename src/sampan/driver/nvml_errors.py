@@ -1,9 +1,7 @@
 """NVML's error numbers (nvml.h, nvmlReturn_t) and what helps against each."""
 
 NO_PERMISSION = 4
-NOT_FOUND = 6
 DRIVER_NOT_LOADED = 9
-LIBRARY_NOT_FOUND = 12
 FUNCTION_NOT_FOUND = 13
 GPU_IS_LOST = 15
 RESET_REQUIRED = 16

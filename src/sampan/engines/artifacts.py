@@ -25,8 +25,7 @@ from sampan.model.reference import Reference, parse_reference
 from sampan.model.spellings import ARTIFACT_PREFIX
 from sampan.model.transfer import Hear, TransferEvent
 from sampan.registry.artifacts import EMPTY_CONFIG, find_sif, render_sif_manifest
-from sampan.registry.client import close_client
-from sampan.registry.origins import find_origin
+from sampan.registry.origins import open_origin
 from sampan.registry.push import push_manifest
 from sampan.registry.settings import DEFAULT_SETTINGS, Settings
 from sampan.registry.upload import BlobToPush, Upload, find_blob
@@ -131,8 +130,7 @@ def pull_sif(
             evidence="it is not replaced unless you say so",
             remedy=f"sampan pull --force {name} {path}",
         )
-    origin, _ = find_origin(reference, environment, settings)
-    try:
+    with open_origin(reference, environment, settings) as origin:
         blob = find_sif(reference, origin, wanted=platform or host_platform()).blob
         with _file_errors(path), atomic_file(Path(path), 0o755) as file, blob.open() as stream:
             digest = hashlib.sha256()
@@ -143,8 +141,6 @@ def pull_sif(
                 done += len(piece)
                 hear(TransferEvent("sending", path, done, blob.size))
             _check(digest.hexdigest(), blob.digest, name)
-    finally:
-        close_client(origin)
     hear(TransferEvent("fetched", path, done, done))
     return path
 

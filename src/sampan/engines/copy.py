@@ -28,10 +28,10 @@ from sampan.model.manifest import (
 from sampan.model.reference import Reference, parse_reference
 from sampan.model.source import SourceError
 from sampan.model.transfer import Hear, ImageEnd, ImageTarget, TransferEvent
-from sampan.registry.client import close_client, shared_client
 from sampan.registry.image_ends import RegistryEnd, RegistryTarget
-from sampan.registry.origins import find_origin
+from sampan.registry.origins import open_origin
 from sampan.registry.settings import DEFAULT_SETTINGS, Settings
+from sampan.registry.shared_clients import shared_client
 
 LAYOUT_KINDS = ("oci", "oci-archive")
 _DEEPEST_INDEX = 4
@@ -179,11 +179,8 @@ def open_end(text: str, environment: Mapping[str, str], settings: Settings) -> I
             yield layout
         return
     reference = _parse_copied(text)
-    origin, _ = find_origin(reference, environment, settings)
-    try:
+    with open_origin(reference, environment, settings) as origin:
         yield RegistryEnd(shared_client(origin), origin, reference)
-    finally:
-        close_client(origin)
 
 
 @contextlib.contextmanager

@@ -10,12 +10,12 @@ from pathlib import PurePath
 
 from sampan.engines.cdi import resolve_cdi
 from sampan.engines.cdi_import import CdiStaleError, CdiUnsupportedError, CdiWish
+from sampan.injection.cdi_edits import planned_device, planned_mount
 from sampan.injection.cdi_hook_jobs import NVIDIA_ADMIN, NVIDIA_HOOK, CdiHookError
-from sampan.injection.cdi_plan import DEFAULT_MODE
 from sampan.kernel.trust import who_may_change
-from sampan.model.cdi import CdiDeviceNode, CdiHook, CdiMount
+from sampan.model.cdi import CdiHook
 from sampan.model.hook import ENVIRONMENT, PROGRAM
-from sampan.model.plan import ImportPlan, PlannedDevice, PlannedHook, PlannedMount
+from sampan.model.plan import ImportPlan, PlannedHook
 
 VISIBLE = "NVIDIA_VISIBLE_DEVICES"
 
@@ -64,9 +64,11 @@ def plan_documents(
         if name != VISIBLE or name not in environment:
             environment[name] = value
     mounts = {mount.container_path: mount for mount in base.mounts}
-    mounts.update((mount.container_path, _mount(mount)) for mount in edits.mounts)
+    mounts.update(
+        (mount.container_path, planned_mount(mount, mount.container_path)) for mount in edits.mounts
+    )
     devices = {device.path: device for device in base.devices}
-    devices.update((node.path, _device(node, owner)) for node in edits.device_nodes)
+    devices.update((node.path, planned_device(node, owner)) for node in edits.device_nodes)
     hooks = dict.fromkeys((*base.hooks, *(_hook(one, hook, names) for one in edits.hooks)))
     gids = (*base.additional_gids, *(gid for gid in edits.additional_gids if gid))
     return base._replace(
@@ -76,26 +78,6 @@ def plan_documents(
         additional_gids=tuple(dict.fromkeys(gids)),
         hooks=tuple(hooks),
         warnings=(*wish.registry.warnings, *base.warnings),
-    )
-
-
-def _mount(mount: CdiMount) -> PlannedMount:
-    kind = "bind" if mount.kind in ("", "none") else mount.kind
-    options = mount.options or (("rbind", "rprivate") if kind == "bind" else ())
-    return PlannedMount(mount.host_path, mount.container_path, options, kind)
-
-
-def _device(node: CdiDeviceNode, owner: tuple[int, int]) -> PlannedDevice:
-    return PlannedDevice(
-        path=node.path,
-        host_path=node.host_path or node.path,
-        major=node.major or 0,
-        minor=node.minor or 0,
-        mode=DEFAULT_MODE if node.file_mode is None else node.file_mode & 0o777,
-        uid=owner[0] if node.uid is None else node.uid,
-        gid=owner[1] if node.gid is None else node.gid,
-        permissions="" if node.permissions == "none" else node.permissions or "rwm",
-        kind="c" if node.kind == "u" else node.kind,
     )
 
 

@@ -21,11 +21,11 @@ from sampan.errors import SampanError, UsageError
 from sampan.model.reference import DEFAULT_REGISTRY, Reference, parse_reference
 from sampan.model.transfer import Hear, TransferEvent
 from sampan.registry.catalogue import list_tags
-from sampan.registry.client import kept_clients
 from sampan.registry.hub import list_hub_space
 from sampan.registry.listings import TagListing
 from sampan.registry.ngc import list_images_of_space
 from sampan.registry.settings import NGC
+from sampan.registry.shared_clients import kept_clients
 
 
 class MirrorOptions(NamedTuple):

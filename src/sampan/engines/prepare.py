@@ -37,7 +37,7 @@ from sampan.kernel import userns
 from sampan.kernel.cgroups import CgroupPlan
 from sampan.kernel.programs import find_executable
 from sampan.model.container import ContainerSpec, PublishedPort
-from sampan.model.facts import ImageFacts
+from sampan.model.facts import ImageFacts, architecture_word
 from sampan.model.image import ImageConfig, Platform
 from sampan.model.plan import ImportPlan, PlannedFile
 
@@ -46,7 +46,6 @@ if TYPE_CHECKING:
 
 _MOUNT_SETATTR = (5, 12)
 _VISIBLE = "NVIDIA_VISIBLE_DEVICES"
-_GO_ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 
 
 class PlatformError(SampanError):
@@ -366,8 +365,7 @@ def _check_platform(spec: ContainerSpec, image: Platform) -> tuple[str, ...]:
                 remedy=f"sampan pull --platform {spec.platform} {spec.image}",
             )
         return ()
-    machine = os.uname().machine
-    ours = _GO_ARCHITECTURES.get(machine, machine)
+    ours = architecture_word(os.uname().machine)
     if image.architecture != ours:
         text = (
             f"the image is for {image}, this host is linux/{ours}: its programs run only where "

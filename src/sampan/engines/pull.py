@@ -21,9 +21,8 @@ from sampan.images.store_layout import StoreLayout
 from sampan.model.facts import FACTS_VERSION
 from sampan.model.image import Platform, match_platform
 from sampan.model.inventory import Inventory
-from sampan.model.reference import ImageNameError, Reference, parse_reference
+from sampan.model.reference import ImageNameError, parse_reference
 from sampan.model.source import SourceError
-from sampan.registry.client import Origin, close_client, shared_client
 from sampan.registry.failures import (
     ForbiddenError,
     NotFoundError,
@@ -33,8 +32,9 @@ from sampan.registry.failures import (
 )
 from sampan.registry.hub import read_rate_limit
 from sampan.registry.images import find_remote_image
-from sampan.registry.origins import find_origin
+from sampan.registry.origins import find_origin, open_origin
 from sampan.registry.settings import DEFAULT_SETTINGS, Settings
+from sampan.registry.shared_clients import shared_client
 from sampan.registry.suggestions import require_tag
 
 
@@ -193,7 +193,7 @@ def open_pull(
     """
     require_tag(name, environment, options.settings)
     reference = parse_reference(name)
-    with _open_origin(reference, environment, options.settings) as origin:
+    with open_origin(reference, environment, options.settings) as origin:
         remote = find_remote_image(reference, origin, wanted=options.platform, host=host_platform())
         plan = plan_pull(
             reference,
@@ -209,21 +209,6 @@ def open_pull(
             text = f"{reference.registry} limits pulls: {limit.describe()}"
             plan = plan._replace(warnings=(*plan.warnings, text))
         yield plan
-
-
-@contextlib.contextmanager
-def _open_origin(
-    reference: Reference, environment: Mapping[str, str], settings: Settings
-) -> Iterator[Origin]:
-    origin, problems = find_origin(reference, environment, settings)
-    try:
-        yield origin
-    except UnauthorizedError as error:
-        if problems:
-            error.evidence = "; ".join((error.evidence, *problems))
-        raise
-    finally:
-        close_client(origin)
 
 
 def _pin(name: str, image: StoredImage, store: StoreLayout, progress: Tell) -> StoredImage:
@@ -268,5 +253,5 @@ def _is_current(
     known = (read_json(store.ref_file(reference)) or {}).get("digest")
     if not known:
         return False
-    with _open_origin(reference, environment, options.settings) as origin:
+    with open_origin(reference, environment, options.settings) as origin:
         return bool(shared_client(origin).find_digest(reference) == known)

@@ -17,11 +17,12 @@ from sampan.model.manifest import Descriptor
 from sampan.model.manifest_render import layer_type, render_manifest
 from sampan.model.reference import Reference, parse_reference
 from sampan.model.transfer import Hear, TransferEvent
-from sampan.registry.client import RegistryClient, close_client, shared_client
-from sampan.registry.failures import RegistryError, UnauthorizedError
-from sampan.registry.origins import find_origin
+from sampan.registry.client import RegistryClient
+from sampan.registry.failures import RegistryError
+from sampan.registry.origins import open_origin
 from sampan.registry.push import mount_blob, push_manifest
 from sampan.registry.settings import DEFAULT_SETTINGS, Settings
+from sampan.registry.shared_clients import shared_client
 from sampan.registry.upload import BlobToPush, Upload, find_blob
 from sampan.registry.upload_channel import UploadChannel
 
@@ -148,15 +149,8 @@ def open_channel(
     Raises:
         SampanError: this machine's configuration cannot be read, or forbids it.
     """
-    origin, problems = find_origin(reference, environment, settings, is_push=True)
-    try:
+    with open_origin(reference, environment, settings, is_push=True) as origin:
         yield UploadChannel(shared_client(origin), reference.repository)
-    except UnauthorizedError as error:
-        if problems:
-            error.evidence = "; ".join((error.evidence, *problems))
-        raise
-    finally:
-        close_client(origin)
 
 
 def run_all(jobs: int, hear: Hear, tasks: Sequence[Callable[[Hear], Result]]) -> list[Result]:

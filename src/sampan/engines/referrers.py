@@ -4,10 +4,10 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from sampan.model.reference import parse_reference
-from sampan.registry.client import close_client, shared_client
-from sampan.registry.origins import find_origin
+from sampan.registry.origins import open_origin
 from sampan.registry.referrers import Referrer, list_referrers
 from sampan.registry.settings import DEFAULT_SETTINGS, Settings
+from sampan.registry.shared_clients import shared_client
 
 
 class Referred(NamedTuple):
@@ -36,11 +36,8 @@ def find_referrers(
         SampanError: the registry cannot be asked, or has no such name.
     """
     reference = parse_reference(name)._replace(is_artifact=False)
-    origin, _ = find_origin(reference, environment, settings)
-    try:
+    with open_origin(reference, environment, settings) as origin:
         client = shared_client(origin)
         digest = reference.digest or client.get_manifest(reference).digest
         found = list_referrers(client, reference.repository, digest, kind)
-    finally:
-        close_client(origin)
     return Referred(digest, tuple(found))

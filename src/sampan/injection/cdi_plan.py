@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from sampan.injection.cdi_devices import resolve_target
+from sampan.injection.cdi_edits import planned_device, planned_mount
 from sampan.injection.cdi_hook_jobs import HookJobs, read_hooks
 from sampan.injection.compat import COMPAT_NAMES, decide_cuda_compat, find_compat
 from sampan.injection.container_texts import (
@@ -21,9 +22,9 @@ from sampan.injection.container_texts import (
     render_profile,
 )
 from sampan.injection.ldcache import merge_loader_cache, render_loader_cache
-from sampan.injection.places import MACHINES, real_directory
+from sampan.injection.places import real_directory
 from sampan.model.cdi import CdiDeviceNode, CdiEdits, CdiHook, CdiMount
-from sampan.model.facts import ImageFacts
+from sampan.model.facts import MACHINES, ImageFacts
 from sampan.model.hook import ENVIRONMENT
 from sampan.model.ldcache import (
     FLAGS_BY_MACHINE,
@@ -34,16 +35,13 @@ from sampan.model.ldcache import (
 )
 from sampan.model.plan import (
     ImportPlan,
-    PlannedDevice,
     PlannedFile,
     PlannedHook,
     PlannedLink,
-    PlannedMount,
     Reason,
 )
 
 VISIBLE = "NVIDIA_VISIBLE_DEVICES"
-DEFAULT_MODE = 0o666
 LONGEST_PATH, LONGEST_NAME = 4096, 255
 """What the kernel takes (PATH_MAX, NAME_MAX)."""
 
@@ -145,10 +143,8 @@ class _Merge:
         if self.refuses(mount.container_path):
             return
         path = self.place(mount.container_path)
-        kind = "bind" if mount.kind in ("", "none") else mount.kind
-        options = mount.options or (("rbind", "rprivate") if kind == "bind" else ())
         self.mounts.pop(path, None)
-        self.mounts[path] = PlannedMount(mount.host_path, path, options, kind)
+        self.mounts[path] = planned_mount(mount, path)
         self.links.pop(path, None)
         if path in self.facts.libraries:
             # What the image has there may be a link, and mounting would follow it.
@@ -157,17 +153,7 @@ class _Merge:
 
     def add_device(self, node: CdiDeviceNode, owner: tuple[int, int]) -> None:
         self.devices.pop(node.path, None)
-        self.devices[node.path] = PlannedDevice(
-            path=node.path,
-            host_path=node.host_path or node.path,
-            major=node.major or 0,
-            minor=node.minor or 0,
-            mode=DEFAULT_MODE if node.file_mode is None else node.file_mode & 0o777,
-            uid=owner[0] if node.uid is None else node.uid,
-            gid=owner[1] if node.gid is None else node.gid,
-            permissions="" if node.permissions == "none" else node.permissions or "rwm",
-            kind="c" if node.kind == "u" else node.kind,
-        )
+        self.devices[node.path] = planned_device(node, owner)
         self._say(node.path, f"{node.host_path} {node.major}:{node.minor}")
 
     def set_variable(self, word: str) -> None:

@@ -7,8 +7,8 @@ forward-compatibility package.
 
 from sampan.injection.files import MODULE_DIRECTORIES
 from sampan.injection.libraries import NEUTRAL
-from sampan.injection.places import MACHINES, MULTIARCH
-from sampan.model.facts import RESOLVED_DIRECTORIES, ImageFacts
+from sampan.injection.places import MULTIARCH
+from sampan.model.facts import RESOLVED_DIRECTORIES, ImageFacts, architecture_word
 from sampan.model.inventory import Inventory
 
 LEADERS: tuple[str, ...] = ("libcuda.so.1", "libnvidia-ml.so.1", "libdxcore.so")
@@ -35,7 +35,7 @@ def neutral_facts(inventory: Inventory, *, library_directory: str = "") -> Image
         resolved["/usr/lib32"] = narrow
     return ImageFacts(
         digest="",
-        architecture=next((word for word, name in MACHINES.items() if name == machine), machine),
+        architecture=architecture_word(machine),
         libc="glibc",
         libc_version="",
         interpreter="",

@@ -1,9 +1,8 @@
 """Where things go inside the image: real directories, by its facts, so that no path holds a link."""
 
 from sampan.errors import SampanError
-from sampan.model.facts import ImageFacts
+from sampan.model.facts import MACHINES, ImageFacts, architecture_word
 
-MACHINES: dict[str, str] = {"amd64": "x86_64", "arm64": "aarch64"}
 MULTIARCH: dict[str, str] = {"x86_64": "x86_64-linux-gnu", "aarch64": "aarch64-linux-gnu"}
 
 
@@ -30,7 +29,7 @@ def require_suitable_image(facts: ImageFacts, machine: str) -> None:
         raise ImageArchitectureError(
             "the host's driver does not fit the image",
             evidence=f"image architecture {facts.architecture}; driver libraries for {machine}",
-            remedy=f"choose the image for this machine: --platform linux/{_go_word(machine)}",
+            remedy=f"choose the image for this machine: --platform linux/{architecture_word(machine)}",
         )
     if facts.libc == "glibc":
         return
@@ -82,7 +81,3 @@ def compat32_directory(facts: ImageFacts, wide: str) -> str | None:
         if real in facts.directories and real != wide:
             return real
     return None
-
-
-def _go_word(machine: str) -> str:
-    return next((word for word, name in MACHINES.items() if name == machine), machine)

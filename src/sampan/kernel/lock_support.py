@@ -2,6 +2,9 @@
 
 import errno
 import os
+from collections.abc import Sequence
+
+from sampan.kernel.mountinfo import find_mount
 
 NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)
 """What the kernel says where a file system has no locks: Lustre without ``-o flock``, NFS without
@@ -13,21 +16,11 @@ def find_lock_trouble(directory: str) -> str:
 
     Only what the mount says: locks that are refused are known by trying one.
     """
-    number = os.stat(directory).st_dev
-    wanted = f"{os.major(number)}:{os.minor(number)}"
-    try:
-        with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as lines:
-            for line in lines:
-                fields = line.split()
-                if fields[2] == wanted:
-                    rest = fields[fields.index("-") + 1 :]
-                    return judge_mount(rest[0], (fields[5] + "," + rest[-1]).split(","))
-    except (OSError, ValueError, IndexError):
-        pass
-    return ""
+    mount = find_mount(os.stat(directory).st_dev)
+    return judge_mount(mount.kind, mount.options) if mount else ""
 
 
-def judge_mount(kind: str, options: list[str]) -> str:
+def judge_mount(kind: str, options: Sequence[str]) -> str:
     """Why locks on a mount of this type with these options are not shared; empty when they are.
 
     Sources: lustre's mount.lustre(8) (``flock``, ``localflock``, ``noflock``), nfs(5) (``nolock``,

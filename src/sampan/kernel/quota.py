@@ -9,6 +9,8 @@ import os
 import struct
 from typing import NamedTuple
 
+from sampan.kernel.mountinfo import find_mount
+
 _Q_GETQUOTA = 0x800007
 _QUOTACTL_FD = 443
 """Of all architectures (Linux 5.14)."""
@@ -86,14 +88,5 @@ def _ask(directory: str, kind: int, identity: int) -> bytes | None:
 
 def _find_device(number: int) -> str:
     """The block device of a mounted file system, for kernels before 5.14."""
-    wanted = f"{os.major(number)}:{os.minor(number)}"
-    try:
-        with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as lines:
-            for line in lines:
-                fields = line.split()
-                if fields[2] == wanted:
-                    source = fields[fields.index("-") + 2]
-                    return source if source.startswith("/dev/") else ""
-    except OSError:
-        pass
-    return ""
+    mount = find_mount(number)
+    return mount.source if mount and mount.source.startswith("/dev/") else ""

@@ -8,6 +8,9 @@ from typing import NamedTuple
 
 FACTS_VERSION = 2
 
+MACHINES: dict[str, str] = {"amd64": "x86_64", "arm64": "aarch64"}
+"""uname's word for each architecture that NVIDIA's driver runs on, by Go's word, which images use."""
+
 RESOLVED_DIRECTORIES: tuple[str, ...] = (
     "/bin", "/dev", "/etc", "/etc/OpenCL/vendors", "/etc/X11/xorg.conf.d",
     "/etc/egl/egl_external_platform.d", "/etc/glvnd/egl_vendor.d", "/etc/ld.so.conf.d",
@@ -95,3 +98,8 @@ class ImageFacts(NamedTuple):
     group: str
     shell: str
     cuda_compat_orin: CudaCompat | None = None
+
+
+def architecture_word(machine: str) -> str:
+    """Go's word for uname's, as images and ``--platform`` say it; ``machine`` itself if unknown."""
+    return next((word for word, name in MACHINES.items() if name == machine), machine)

@@ -8,9 +8,6 @@ from typing import Any
 from sampan.errors import UsageError
 from sampan.model.manifest import Descriptor
 
-FORMS = ("oci", "v2s2")
-"""The words of podman's and skopeo's ``--format``."""
-
 OCI_INDEX = "application/vnd.oci.image.index.v1+json"
 OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 _DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"

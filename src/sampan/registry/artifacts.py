@@ -19,7 +19,8 @@ from sampan.model.manifest_render import OCI_MANIFEST, describe, dump_json, rend
 from sampan.model.reference import Reference
 from sampan.model.source import SourceError
 from sampan.registry.blob import RemoteLayer
-from sampan.registry.client import Origin, shared_client
+from sampan.registry.client import Origin
+from sampan.registry.shared_clients import shared_client
 
 SIF_CONFIG = "application/vnd.sylabs.sif.config.v1+json"
 SIF_LAYER = "application/vnd.sylabs.sif.layer.v1.sif"

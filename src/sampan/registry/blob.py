@@ -11,7 +11,7 @@ import time
 from typing import BinaryIO, NamedTuple, cast
 
 from sampan.registry.blob_source import BlobBody, BlobSource, NoRangesError
-from sampan.registry.client import Origin, shared_client
+from sampan.registry.client import Origin
 from sampan.registry.failures import (
     CertificateError,
     RegistryError,
@@ -19,6 +19,7 @@ from sampan.registry.failures import (
     explain_breakage,
     plain_url,
 )
+from sampan.registry.shared_clients import shared_client
 from sampan.registry.transport import BREAKAGES
 
 PROGRESS_BYTES = 1 << 20

@@ -4,10 +4,8 @@ What an answer means to a user is ``failures``'; which bytes are right is decide
 document is hashed as it came and compared before it is parsed.
 """
 
-import contextlib
 import hashlib
-import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from difflib import get_close_matches
 from typing import NamedTuple
 from urllib.parse import urljoin, urlsplit
@@ -351,37 +349,6 @@ class RegistryClient:
 def is_about_image(tag: str) -> bool:
     """Whether a tag is no image's but of what refers to one (``sha256-<hex>.sig`` and its like)."""
     return tag.startswith("sha256-") and len(tag) >= _REFERRER_TAG_LENGTH
-
-
-_clients: dict[Origin, RegistryClient] = {}
-_keeping: list[bool] = []
-
-
-def shared_client(origin: Origin) -> RegistryClient:
-    """The client of an origin, one in a process: layers share its connections and tokens."""
-    # Two threads at once: the second's client is dropped before it has done anything.
-    return _clients.setdefault(origin, RegistryClient(origin, os.environ))
-
-
-@contextlib.contextmanager
-def kept_clients() -> Iterator[None]:
-    """Keep the shared clients of this process until the end, whoever closes them meanwhile."""
-    _keeping.append(True)
-    try:
-        yield
-    finally:
-        _keeping.pop()
-        for origin in list(_clients):
-            close_client(origin)
-
-
-def close_client(origin: Origin) -> None:
-    """Close the shared client's connections and forget its tokens, unless clients are kept."""
-    if _keeping:
-        return
-    client = _clients.pop(origin, None)
-    if client is not None:
-        client.close()
 
 
 def _range_headers(first: int, end: int | None) -> dict[str, str]:

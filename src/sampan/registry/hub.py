@@ -4,16 +4,15 @@ The catalogue's API is another host than the registry and knows other accounts' 
 credential goes there. What it hides (private repositories) the registry itself still lists.
 """
 
-import json
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 from urllib.parse import quote, urlencode
 
 from sampan.model.reference import DEFAULT_REGISTRY, ImageNameError, parse_reference
+from sampan.registry.catalogue_answers import read_answer
 from sampan.registry.failures import (
     NotFoundError,
     Refusal,
-    RegistryError,
     clean_text,
     explain_refusal,
     plain_url,
@@ -162,17 +161,7 @@ def _ask(transport: Transport, url: str, what: str) -> dict[str, Any]:
     if answer.status != 200:
         refusal = Refusal(answer.status, answer.headers, answer.body, "GET", answer.url)
         raise explain_refusal(refusal, registry=DEFAULT_REGISTRY, repository="", what=what)
-    try:
-        document = json.loads(answer.body)
-    except (ValueError, RecursionError):
-        document = None
-    if not isinstance(document, dict):
-        raise RegistryError(
-            "Docker Hub's answer cannot be read",
-            evidence=f"{plain_url(answer.url)} gave no JSON object",
-            remedy="try again later; behind a proxy: it may have answered in Docker Hub's place",
-        )
-    return document
+    return read_answer(answer, "Docker Hub")
 
 
 def _read_repository(

@@ -16,7 +16,8 @@ from sampan.model.manifest import (
 from sampan.model.reference import Reference
 from sampan.model.source import SourceImage
 from sampan.registry.blob import RemoteLayer
-from sampan.registry.client import Origin, shared_client
+from sampan.registry.client import Origin
+from sampan.registry.shared_clients import shared_client
 
 
 class RemoteImage(NamedTuple):

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any, Self
 from urllib.parse import urlencode
 
+from sampan.registry.catalogue_answers import read_answer
 from sampan.registry.credentials import NGC_USER, find_credential
 from sampan.registry.failures import (
     ForbiddenError,
@@ -84,7 +85,7 @@ class NgcApi:
         answer = self._send("GET", url, space, None)
         if answer.status != 200:
             raise self._explain(answer, space, what)
-        return _parse(answer)
+        return read_answer(answer, "NGC")
 
     def post(self, path: str, document: Mapping[str, Any], *, space: str, what: str) -> None:
         """Send a document.
@@ -114,7 +115,7 @@ class NgcApi:
             return None
         if answer.status != 200:
             raise self._explain(answer, "", "look at the key")
-        return _parse(answer)
+        return read_answer(answer, "NGC")
 
     def _send(self, method: str, url: str, space: str, body: bytes | None) -> Answer:
         headers = {"Accept": "application/json"}
@@ -157,7 +158,7 @@ class NgcApi:
         )
         if answer.status != 200:
             raise self._explain(answer, space, "exchange the key for a token")
-        document = _parse(answer)
+        document = read_answer(answer, "NGC")
         token = document.get("token") or document.get("access_token")
         if not isinstance(token, str) or not token.isascii() or not token.isprintable():
             raise RegistryError(
@@ -241,21 +242,6 @@ def key_kind(key: Secret) -> str:
     if text.startswith("nvapi-"):
         return "nvapi"
     return "token" if text.startswith("eyJ") and text.count(".") == 2 else "legacy"
-
-
-def _parse(answer: Answer) -> dict[str, Any]:
-    # The content type says nothing: it was text more than once.
-    try:
-        document = json.loads(answer.body)
-    except (ValueError, RecursionError):
-        document = None
-    if not isinstance(document, dict):
-        raise RegistryError(
-            "NGC's answer cannot be read",
-            evidence=f"{plain_url(answer.url)} gave no JSON object",
-            remedy="try again later; behind a proxy: it may have answered in NGC's place",
-        )
-    return document
 
 
 def _read_words(body: bytes) -> str:

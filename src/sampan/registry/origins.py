@@ -3,7 +3,8 @@
 Credentials belong to the host that is really asked: a mirror gets its own, never the registry's.
 """
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 from sampan.model.reference import DEFAULT_REGISTRY, Reference
@@ -11,9 +12,11 @@ from sampan.registry.auth_files import configuration_home
 from sampan.registry.client import Origin
 from sampan.registry.credentials import find_credential, find_token_hosts
 from sampan.registry.endpoints import Endpoint
+from sampan.registry.failures import UnauthorizedError
 from sampan.registry.routes import find_route
 from sampan.registry.secret import Credential
 from sampan.registry.settings import DEFAULT_SETTINGS, Settings, registry_host
+from sampan.registry.shared_clients import close_client
 
 
 class FoundOrigin(NamedTuple):
@@ -74,6 +77,38 @@ def find_origin(
     )
     origin = Origin(registry, credential, chosen, place, mirrors)
     return FoundOrigin(origin, tuple(dict.fromkeys(problems)))
+
+
+@contextlib.contextmanager
+def open_origin(
+    reference: Reference,
+    environment: Mapping[str, str],
+    settings: Settings = DEFAULT_SETTINGS,
+    *,
+    is_push: bool = False,
+) -> Iterator[Origin]:
+    """The origin of a reference; its shared client lasts no longer than the context.
+
+    A refusal for want of a login also names the places of credentials that could not be asked.
+
+    Args:
+        reference: an image or repository.
+        environment: variables: credentials, where files are.
+        settings: patience, trust.
+        is_push: the registry itself is meant, no mirror.
+
+    Raises:
+        SampanError: this machine's configuration cannot be read, or forbids the image.
+    """
+    origin, problems = find_origin(reference, environment, settings, is_push=is_push)
+    try:
+        yield origin
+    except UnauthorizedError as error:
+        if problems:
+            error.evidence = "; ".join((error.evidence, *problems))
+        raise
+    finally:
+        close_client(origin)
 
 
 def _tail(reference: Reference) -> str:

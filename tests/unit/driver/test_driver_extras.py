@@ -6,18 +6,14 @@ import pytest
 
 from sampan.driver.absence import NoDriverError, require_driver
 from sampan.model.inventory import EXTRA_KINDS, DriverLink, Extra
-from support.driver_host import FakeHost
+from support.driver_host import FakeHost, make_plain_host
 
 V = "580.95.05"
 
 
 @pytest.fixture
 def host(tmp_path: Path) -> FakeHost:
-    host = FakeHost(tmp_path)
-    host.load_module(V)
-    host.add_control_nodes()
-    host.add_library(f"/usr/lib64/libcuda.so.{V}", "libcuda.so.1")
-    return host
+    return make_plain_host(tmp_path, V)
 
 
 def extras(host: FakeHost) -> dict[str, Extra]:

@@ -9,7 +9,7 @@ import pytest
 
 from sampan.driver.cache import list_share_directories
 from sampan.model.inventory import DriverFile, Inventory
-from support.driver_host import FakeHost, make_elf
+from support.driver_host import FakeHost, make_elf, make_plain_host
 
 V = "580.95.05"
 OTHER = "550.163.01"
@@ -17,11 +17,7 @@ OTHER = "550.163.01"
 
 @pytest.fixture
 def host(tmp_path: Path) -> FakeHost:
-    host = FakeHost(tmp_path)
-    host.load_module(V)
-    host.add_control_nodes()
-    host.add_library(f"/usr/lib64/libcuda.so.{V}", "libcuda.so.1")
-    return host
+    return make_plain_host(tmp_path, V)
 
 
 def paths(host: FakeHost, files: tuple[DriverFile, ...]) -> dict[str, str]:

@@ -7,18 +7,14 @@ import pytest
 
 from sampan.driver.absence import NoDriverError, require_driver
 from sampan.driver.procfs import is_driver_version, read_module_version
-from support.driver_host import UUID, FakeHost, make_h200_host
+from support.driver_host import UUID, FakeHost, make_h200_host, make_plain_host
 
 V = "580.95.05"
 
 
 @pytest.fixture
 def host(tmp_path: Path) -> FakeHost:
-    host = FakeHost(tmp_path)
-    host.load_module(V)
-    host.add_control_nodes()
-    host.add_library(f"/usr/lib64/libcuda.so.{V}", "libcuda.so.1")
-    return host
+    return make_plain_host(tmp_path, V)
 
 
 def test_gpus_are_listed_from_proc_in_the_order_of_the_bus(host: FakeHost) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from sampan.driver.bounded import list_matching, list_names, read_regular
 from sampan.driver.unknown import judge_files
-from support.driver_host import FakeHost, make_elf
+from support.driver_host import FakeHost, make_elf, make_plain_host
 
 V = "580.95.05"
 DESCRIPTION = "/usr/share/vulkan/icd.d/nvidia_icd.json"
@@ -16,11 +16,7 @@ DESCRIPTION = "/usr/share/vulkan/icd.d/nvidia_icd.json"
 
 @pytest.fixture
 def host(tmp_path: Path) -> FakeHost:
-    host = FakeHost(tmp_path)
-    host.load_module(V)
-    host.add_control_nodes()
-    host.add_library(f"/usr/lib64/libcuda.so.{V}", "libcuda.so.1")
-    return host
+    return make_plain_host(tmp_path, V)
 
 
 def make_fifo(host: FakeHost, path: str) -> None:

@@ -11,7 +11,7 @@ from sampan.model.inventory import DriverFile, DriverLibrary, DriverLink, Invent
 from sampan.model.plan import ImportPlan
 from sampan.model.request import Request
 from support.driver_host import FakeHost, make_h200_host
-from support.plan_facts import make_facts
+from support.plan_facts import left_out, make_facts
 
 V = "580.159.04"
 LIB = "/usr/lib/x86_64-linux-gnu"
@@ -28,10 +28,6 @@ def make_plan(
 ) -> ImportPlan:
     request = Request(True, ("all",), None, capabilities, "test")
     return plan_import(inventory, request, facts or make_facts(), inventory.gpus)
-
-
-def left_out(made: ImportPlan) -> dict[str, str]:
-    return {reason.item: reason.why for reason in made.reasons if not reason.included}
 
 
 def description(library: str) -> DriverFile:

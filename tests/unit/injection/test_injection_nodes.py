@@ -15,7 +15,7 @@ from sampan.model.inventory import (
 )
 from sampan.model.plan import ImportPlan
 from sampan.model.request import Request
-from support.plan_facts import make_facts
+from support.plan_facts import left_out, make_facts
 
 V = "580.159.04"
 CAPS = "/dev/nvidia-caps"
@@ -76,10 +76,6 @@ def make_plan(
 
 def devices(made: ImportPlan) -> set[str]:
     return {device.path for device in made.devices}
-
-
-def left_out(made: ImportPlan) -> dict[str, str]:
-    return {reason.item: reason.why for reason in made.reasons if not reason.included}
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from sampan.model.ldcache import LoaderCache, LoaderEntry, parse_loader_cache
 from sampan.model.plan import ImportPlan
 from sampan.model.request import Request
 from support.driver_host import TESTDATA, FakeHost, make_elf, make_h200_host
-from support.plan_facts import make_facts
+from support.plan_facts import left_out, make_facts
 
 V = "580.159.04"
 LIB = "/usr/lib/x86_64-linux-gnu"
@@ -47,10 +47,6 @@ def cache_of(made: ImportPlan) -> dict[str, str]:
     (file,) = (file for file in made.files if file.path.endswith("ld.so.cache"))
     entries = parse_loader_cache(file.content).entries
     return {entry.name.decode(): entry.path.decode() for entry in entries}
-
-
-def left_out(made: ImportPlan) -> dict[str, str]:
-    return {reason.item: reason.why for reason in made.reasons if not reason.included}
 
 
 @pytest.mark.parametrize("capabilities", ["compute,utility", ",".join(CAPABILITIES), *CAPABILITIES])

@@ -6,8 +6,7 @@ from collections.abc import Iterator
 from sampan.doctor.finding import Finding, broken, info, ok
 from sampan.doctor.subject import Subject
 from sampan.gpus.variables import VISIBLE
-
-MACHINES = {"amd64": "x86_64", "arm64": "aarch64"}
+from sampan.model.facts import MACHINES, architecture_word
 
 
 def check(subject: Subject) -> Iterator[Finding]:
@@ -31,7 +30,7 @@ def check(subject: Subject) -> Iterator[Finding]:
         yield broken(
             "image-architecture", f"{image.name} is for {facts.architecture}, this host is {machine}",
             f"loader {facts.interpreter or 'none'}", symptom="exec format error",
-            remedy=f"sampan pull --platform linux/{_architecture(machine)} {image.name}",
+            remedy=f"sampan pull --platform linux/{architecture_word(machine)} {image.name}",
         )  # fmt: skip
     visible = image.environment.get(VISIBLE)
     if visible in ("void", "none"):
@@ -42,7 +41,3 @@ def check(subject: Subject) -> Iterator[Finding]:
         )  # fmt: skip
     if not found:
         yield ok("image-platform", f"{facts.libc} {facts.libc_version}, {facts.architecture}")
-
-
-def _architecture(machine: str) -> str:
-    return next((word for word, name in MACHINES.items() if name == machine), machine)

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from sampan.engines.configure.edits import Key
 
 
-class PairLines:
-    """``apptainer.conf``: the last line of a name counts; ``#`` begins a comment."""
+class _Lines:
+    """A text that is edited line by line."""
 
     def __init__(self, text: str, path: str) -> None:
         """Any text is one."""
@@ -16,6 +16,10 @@ class PairLines:
     def text(self) -> str:
         """The text with all changes so far."""
         return "".join(self._lines)
+
+
+class PairLines(_Lines):
+    """``apptainer.conf``: the last line of a name counts; ``#`` begins a comment."""
 
     def values(self) -> Mapping[str, object]:
         """Each name with its last value, a text."""
@@ -43,17 +47,8 @@ LIST: Key = ("lines",)
 """The only key of a list of lines."""
 
 
-class ListLines:
+class ListLines(_Lines):
     """``nvliblist.conf``: each line that is no comment is an element."""
-
-    def __init__(self, text: str, path: str) -> None:
-        """Any text is one."""
-        del path
-        self._lines = text.splitlines(keepends=True)
-
-    def text(self) -> str:
-        """The text with all changes so far."""
-        return "".join(self._lines)
 
     def values(self) -> Mapping[str, object]:
         """All elements as one list."""
