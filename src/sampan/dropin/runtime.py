@@ -17,7 +17,7 @@ import sys
 
 from sampan.dropin.call import EDITED, Call, parse_call
 from sampan.dropin.places import in_user_namespace, locate_directory
-from sampan.dropin.refusal import Refusal
+from sampan.dropin.refusal import Refusal, printable
 from sampan.dropin.settings import SettingsError, load_settings, locate_config
 from sampan.kernel.programs import find_executable
 
@@ -148,5 +148,5 @@ def _log(call: Call, message: str) -> None:
 
 
 def _print(lines: list[str]) -> None:
-    text = "".join(f"sampan-runtime: {line}\n" for line in lines)
+    text = "".join(f"sampan-runtime: {printable(line)}\n" for line in lines)
     os.write(2, text.encode("utf-8", "backslashreplace"))
