@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -227,3 +228,30 @@ def test_annotations_that_podman_copies_from_images_count_as_little_as_their_var
     done = host.run(bundle)
     assert done.stdout.splitlines() == (host.seen(*gpus) if gpus else host.seen_nothing())
     assert ("is ignored" in done.stderr) == (not gpus)
+
+
+def test_a_rootless_engine_reads_the_sites_configuration(host: DropinHost) -> None:
+    host.configure(runtime='runtimes = ["crun"]')
+    parents = [host.base, *(p for p in host.base.parents if str(p) not in ("/tmp", "/"))]
+    modes = [(place, place.stat().st_mode) for place in parents]
+    words = ["setpriv", "--reuid=4242", "--regid=4242", "--clear-groups", "unshare", "--map-root-user"]  # fmt: skip
+    try:
+        for place in parents:
+            place.chmod(0o755)
+        if subprocess.run([*words, "true"], capture_output=True).returncode:
+            pytest.skip("the kernel lets ordinary users make no user namespace")
+        done = subprocess.run(
+            [*words, str(host.runtime), "--version"],
+            env=host.environment(), capture_output=True, text=True,
+        )  # fmt: skip
+        assert "crun version" in done.stdout, done.stderr
+        host.config.chmod(0o666)
+        refused = subprocess.run(
+            [*words, str(host.runtime), "--version"],
+            env=host.environment(), capture_output=True, text=True,
+        )  # fmt: skip
+        assert "may be written by everybody" in refused.stderr
+    finally:
+        host.config.chmod(0o644)
+        for place, mode in modes:
+            place.chmod(mode)
