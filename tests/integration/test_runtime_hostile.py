@@ -255,3 +255,19 @@ def test_a_rootless_engine_reads_the_sites_configuration(host: DropinHost) -> No
         host.config.chmod(0o644)
         for place, mode in modes:
             place.chmod(mode)
+
+
+def test_a_runtime_that_leads_back_to_us_is_refused_and_does_not_spin(
+    host: DropinHost, name: str
+) -> None:
+    wrapper = host.base / "crun-of-somebody"
+    wrapper.write_text(f'#!/bin/sh\nexec {host.runtime} "$@"\n')
+    wrapper.chmod(0o755)
+    host.configure(runtime=f'runtimes = ["{wrapper}"]')
+    bundle = host.make_bundle(name)
+    for words in (("run", "--bundle", str(bundle), "x"), ("state", "x"), ("--version",)):
+        done = host.call(*words)
+        assert done.returncode == 1
+        assert "leads back to sampan-runtime" in done.stderr
+    host.configure()
+    assert "runc version" in host.call("--version").stdout
