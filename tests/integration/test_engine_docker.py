@@ -298,6 +298,8 @@ def test_nvidia_docker_gives_what_the_images_variables_ask_for(engines: ForeignE
     run = ("run", "--rm", "--network=none")
     assert nvidia_docker(*run, asking, "/program", *LOOK) == seen(1)
     assert nvidia_docker(*run, asking, "/program", *LOOK, NV_GPU="0 1") == seen(0, 1)
+    named = ("-e", "NVIDIA_VISIBLE_DEVICES=nvidia.com/gpu=0")
+    assert nvidia_docker(*run, *named, IMAGE, "/program", *LOOK) == seen(0)
     assert nvidia_docker(*run, "--gpus", "device=0", IMAGE, "/program", *LOOK) == seen(0)
     plain = nvidia_docker(*run, IMAGE, "/program", *LOOK)
     assert plain[0] == "libcuda.so.1 -1"

@@ -102,7 +102,9 @@ def test_members_order_mode_and_owner_of_the_configuration_stay(
     assert after["x-unknown"] == before["x-unknown"]
     status = path.stat()
     assert (stat.S_IMODE(status.st_mode), status.st_uid, status.st_gid) == (0o640, 1234, 4321)
-    assert sorted(child.name for child in bundle.iterdir()) == ["config.json", "rootfs"]
+    assert sorted(child.name for child in bundle.iterdir()) == [
+        "config.json", "config.json.sampan-edits", "rootfs",
+    ]  # fmt: skip
 
 
 def test_a_second_start_of_a_bundle_changes_nothing_more(host: DropinHost, name: str) -> None:

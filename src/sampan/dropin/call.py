@@ -81,10 +81,14 @@ def _find_bundle(words: list[str]) -> tuple[str, str]:
     place = 0
     while place < len(words):
         word = words[place]
+        if word == "--":
+            break
         name, equals, value = word.partition("=")
-        if word.startswith("-b") and not word.startswith("--") and len(word) > 2:
-            # crun's short options may have their value attached; runc's have an equals sign.
-            name, value, equals = "-b", word[2:].removeprefix("="), "="
+        if name == "-bundle":
+            # Go's flags, and so runc's, may have one dash.
+            name = "--bundle"
+        elif name[:1] == "-" and name[1:2] != "-":
+            name, equals, value = _split_short(word)
         takes = name in OWN_WITH_VALUE or name in ("--bundle", "-b")
         if takes and not equals and place + 1 < len(words):
             place += 1
@@ -95,3 +99,11 @@ def _find_bundle(words: list[str]) -> tuple[str, str]:
             file = value
         place += 1
     return bundle, file
+
+
+def _split_short(word: str) -> tuple[str, str, str]:
+    """Short options of crun stand together, the last perhaps with its value; runc's have an equals sign."""
+    letters = word[1:].lstrip("d")
+    if letters[:1] not in ("b", "f"):
+        return word, "", ""
+    return f"-{letters[0]}", "=" if letters[1:] else "", letters[1:].removeprefix("=")

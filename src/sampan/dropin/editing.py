@@ -9,18 +9,34 @@ from __future__ import annotations
 
 import os
 
-from sampan.dropin.bundle import BundleError, read_config, replace_config
-from sampan.dropin.edits import apply_fragment, remove_edits, remove_old_hooks
+from sampan.dropin.bundle import (
+    BundleError,
+    load_records,
+    read_config,
+    replace_config,
+    write_records,
+)
+from sampan.dropin.edits import (
+    apply_fragment,
+    mark_of,
+    read_mark,
+    remove_edits,
+    remove_old_hooks,
+)
 from sampan.dropin.plans import load_plan, locate_plan, make_key
 from sampan.dropin.quick_json import decode, encode
 from sampan.dropin.refusal import Refusal
-from sampan.dropin.wish import may_ask, read_wish
+from sampan.dropin.wish import EDITS, may_ask, read_wish
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
+UNKNOWN_MARK = (
+    f"the annotation {EDITS} is none of ours, or what it stands for is lost: it is taken off, and"
+    " nothing else"
+)
 PLANNER_ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8"}
 
 
@@ -45,27 +61,36 @@ def edit_bundle(
     content, status = read_config(path)
     if not may_ask(content, settings):
         return []
+    warnings: list[str] = []
+    records: dict[str, dict[str, Any]] = {}
     try:
         config = decode(content)
         if not isinstance(config, dict):
             raise BundleError(f"{path} holds no JSON object")
-        edited = remove_edits(config)
+        mark = read_mark(config)
+        if mark is not None:
+            before = load_records(path)
+            records = {mark: before[mark]} if mark in before else {}
+            if not records:
+                warnings.append(UNKNOWN_MARK)
+            remove_edits(config, records.get(mark, {}))
         wish = read_wish(config, settings)
-    except (ValueError, RecursionError, AttributeError, TypeError) as error:
-        raise BundleError(f"{path} is no configuration of a container: {error}") from error
-    plan = find_plan(wish, settings, cache, ask) if wish else {}
-    fragment = plan.get("fragment")
-    if fragment:
-        try:
+        plan = find_plan(wish, settings, cache, ask) if wish else {}
+        fragment = plan.get("fragment")
+        if fragment:
             remove_old_hooks(config)
-            apply_fragment(config, fragment)
-        except (ValueError, AttributeError, TypeError, LookupError) as error:
-            raise BundleError(f"{path} is no configuration of a container: {error}") from error
-    if fragment or edited:
-        changed = encode(config)
-        if changed != content:
-            replace_config(path, changed, status)
-    warnings: list[str] = plan.get("warnings", [])
+            added = apply_fragment(config, fragment)
+            records[mark_of(added)] = added
+        changed = encode(config) if fragment or mark is not None else content
+    except (ValueError, RecursionError, AttributeError, TypeError, LookupError) as error:
+        raise BundleError(f"{path} is no configuration of a container: {error}") from error
+    if changed != content:
+        # First: whatever happens next, what the configuration's mark means is known.
+        write_records(path, records)
+        replace_config(path, changed, status)
+        if records and not fragment:
+            write_records(path, {})
+    warnings += plan.get("warnings", [])
     return warnings
 
 

@@ -1,15 +1,17 @@
 """Lays the driver over a ``config.json`` (runtime-spec, config.md), and takes an earlier layer off first.
 
 The layer is a fragment of the same form: mounts, nodes, device rules, variables, groups, hooks. It is
-put in so that a second edit gives the same file. What was added stands in an annotation, for a bundle
-is often used again: after a change of the wish or of the driver nothing of the old layer remains.
+put in so that a second edit gives the same file. A bundle is often used again: after a change of the
+wish or of the driver nothing of the old layer may remain, so what was added is recorded beside the
+file (``bundle``). Not in it: podman hands on the annotations of images, and CRI-O those of pods, and
+whoever writes the record decides which mounts and device rules go.
 """
 
 from __future__ import annotations
 
 import zlib
 
-from sampan.dropin.quick_json import decode, encode
+from sampan.dropin.quick_json import encode
 from sampan.dropin.wish import EDITS
 
 TYPE_CHECKING = False
@@ -20,8 +22,11 @@ OLD_HOOKS = frozenset({"nvidia-container-runtime-hook", "nvidia-container-toolki
 OLD_STAGES = ("prestart", "createRuntime")
 
 
-def apply_fragment(config: dict[str, Any], fragment: dict[str, Any]) -> None:
-    """Put a fragment into ``config``, in place; what has the same path or name gives way."""
+def apply_fragment(config: dict[str, Any], fragment: dict[str, Any]) -> dict[str, Any]:
+    """Put a fragment into ``config``, in place; what has the same path or name gives way.
+
+    Returns what was added, for ``remove_edits``; its mark is then an annotation.
+    """
     added: dict[str, Any] = {}
     mounts = fragment.get("mounts") or []
     if mounts:
@@ -50,23 +55,37 @@ def apply_fragment(config: dict[str, Any], fragment: dict[str, Any]) -> None:
     for stage, entries in (fragment.get("hooks") or {}).items():
         new = _extend(_object(config, "hooks"), stage, entries)
         added.setdefault("hooks", []).extend([stage, _sum(entry)] for entry in new)
-    _object(config, "annotations")[EDITS] = encode(added).decode()
+    _object(config, "annotations")[EDITS] = mark_of(added)
+    return added
 
 
-def remove_edits(config: dict[str, Any]) -> bool:
-    """Take off what an earlier edit has added; whether there was one.
+def mark_of(added: dict[str, Any]) -> str:
+    """What tells one record of edits from another; no secret."""
+    return f"{zlib.crc32(encode(added)):08x}"
+
+
+def read_mark(config: dict[str, Any]) -> str | None:
+    """The mark of the edits that ``config`` says it has; None when it says nothing."""
+    annotations = config.get("annotations") or {}
+    return str(annotations[EDITS]) if EDITS in annotations else None
+
+
+def remove_edits(config: dict[str, Any], added: dict[str, Any]) -> None:
+    """Take off what an earlier edit has added, and the mark.
 
     A variable that somebody has changed since keeps its value.
 
+    Args:
+        config: changed in place.
+        added: from ``apply_fragment``; empty = the mark alone.
+
     Raises:
-        ValueError: the annotation is not ours.
+        ValueError: the record is none.
     """
     annotations = config.get("annotations") or {}
-    if EDITS not in annotations:
-        return False
     try:
-        added = decode(annotations.pop(EDITS).encode())
-        if not annotations:
+        annotations.pop(EDITS, None)
+        if "annotations" in config and not annotations:
             del config["annotations"]
         _drop(config, "mounts", lambda one: one.get("destination") in added.get("mounts", ()))
         linux = config.get("linux") or {}
@@ -81,8 +100,7 @@ def remove_edits(config: dict[str, Any]) -> bool:
         if "hooks" in config and not hooks:
             del config["hooks"]
     except (AttributeError, TypeError, LookupError) as error:
-        raise ValueError(f"the annotation {EDITS} is not of our making") from error
-    return True
+        raise ValueError("the record of its earlier edits is not of our making") from error
 
 
 def remove_old_hooks(config: dict[str, Any]) -> None:

@@ -20,7 +20,7 @@ from typing import NamedTuple
 import sampan
 from sampan.dropin.names import CHOICES, PROGRAMS
 from sampan.dropin.places import SYSTEM_DIRECTORY
-from sampan.dropin.runtime import KEPT, RUNTIME
+from sampan.dropin.runtime import KEPT, PASSED, RUNTIME
 from sampan.dropin.settings import CONFIG
 from sampan.dropin.stub import OLDEST, choose_interpreter, install_hook, interpreters
 from sampan.errors import SampanError
@@ -60,10 +60,10 @@ for word do
 done
 kept={kept}
 config=${{NVIDIA_CTK_CONFIG_FILE_PATH:-{config}}}
-if [ -z "${{XDG_CONFIG_HOME:-}}" ] && [ -O "$kept" ]; then
+if [ -z "${{XDG_CONFIG_HOME:-}}" ] && [ -O "$kept" ] && [ "${{{passed}:-}}" != $$ ]; then
   if [ ! -e "$config" ] || [ "$kept" -nt "$config" ]; then
     {{ read -r named && read -r low_level; }} <"$kept"
-    [ "$named" = "$config" ] && [ -x "$low_level" ] && exec "$low_level" "$@"
+    [ "$named" = "$config" ] && [ -x "$low_level" ] && {passed}=$$ exec "$low_level" "$@"
   fi
 fi
 exec {interpreter} -BIS {home}/sampan-runtime.py "$@"
@@ -219,6 +219,7 @@ def _write_runtime(home: Path, interpreter: str) -> None:
         home=shlex.quote(str(home)),
         kept=f"{SYSTEM_DIRECTORY}/{KEPT}",
         config=CONFIG,
+        passed=PASSED,
     )
     write_atomic(home / RUNTIME, text.encode(), 0o755)
 

@@ -19,12 +19,16 @@ if TYPE_CHECKING:
     from typing import Any
 
 MAXIMUM_BYTES = 8 << 20
+MAXIMUM_KEY = 64 << 10
+"""A longer one, with words that an image has made long, is not worth the memory that ``/run`` is."""
 FORMAT = 1
 
 
 def locate_plan(directory: str, key: bytes) -> str:
-    """Path of the plan's file; empty without a directory."""
-    return f"{directory}/plan-{zlib.crc32(key):08x}.json" if directory else ""
+    """Path of the plan's file; empty without a directory, or for a key that is too long to be kept."""
+    if not directory or len(key) > MAXIMUM_KEY:
+        return ""
+    return f"{directory}/plan-{zlib.crc32(key):08x}.json"
 
 
 def make_key(wish: dict[str, Any], settings: dict[str, Any], program: str) -> bytes:

@@ -14,13 +14,15 @@ import os
 import sys
 from typing import Any
 
+from sampan.dropin.bundle import load_records
 from sampan.dropin.editing import ask_planner, find_plan
+from sampan.dropin.edits import read_mark
 from sampan.dropin.hook import HookError, run_hook
 from sampan.dropin.places import in_user_namespace, locate_directory
-from sampan.dropin.refusal import Refusal
+from sampan.dropin.refusal import Refusal, printable
 from sampan.dropin.settings import SettingsError, load_settings
 from sampan.dropin.state import MAXIMUM_STATE_BYTES, StateError, read_state
-from sampan.dropin.wish import EDITS, read_wish
+from sampan.dropin.wish import read_wish
 from sampan.kernel.enter import join
 from sampan.kernel.libc import CLONE_NEWNS
 from sampan.kernel.live_container import allow_devices, bind_file, make_node, mount_tmpfs
@@ -78,9 +80,9 @@ def give_driver(home: str, environment: dict[str, str], state: int) -> None:
     os.lseek(kept, 0, os.SEEK_SET)
     container = read_state(kept)
     os.lseek(kept, 0, os.SEEK_SET)
-    pid = _read_pid(kept)
+    pid, bundle = _read_place(kept)
     config = container.config
-    if EDITS in (config.get("annotations") or {}):
+    if read_mark(config) in load_records(f"{bundle}/config.json"):
         return
     system = os.geteuid() == 0 and not in_user_namespace()
     cache = locate_directory(environment, system=system)
@@ -172,12 +174,13 @@ def _allows_everything(config: dict[str, Any]) -> bool:
     )
 
 
-def _read_pid(descriptor: int) -> int:
-    pid = json.loads(read_stream(descriptor, MAXIMUM_STATE_BYTES)).get("pid")
+def _read_place(descriptor: int) -> tuple[int, str]:
+    state = json.loads(read_stream(descriptor, MAXIMUM_STATE_BYTES))
+    pid = state.get("pid")
     if not isinstance(pid, int) or pid <= 0:
         raise StateError("the container's state names no process")
-    return pid
+    return pid, state["bundle"]
 
 
 def _print(text: str) -> None:
-    os.write(2, f"{NAME}: {text}\n".encode("utf-8", "backslashreplace"))
+    os.write(2, f"{NAME}: {printable(text)}\n".encode("utf-8", "backslashreplace"))

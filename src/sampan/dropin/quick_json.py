@@ -16,7 +16,6 @@ class _Scanning:
 
     strict = True
     object_hook = None
-    object_pairs_hook = None
     parse_float = float
     parse_int = int
 
@@ -24,12 +23,20 @@ class _Scanning:
     def parse_constant(word: str) -> Any:
         raise ValueError(f"{word} is no JSON")
 
+    @staticmethod
+    def object_pairs_hook(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        made = dict(pairs)
+        if len(made) != len(pairs):
+            # Of two readers one takes the first and one the last: crun and runc, for two.
+            raise ValueError("a JSON object has the same member twice")
+        return made
+
 
 def decode(content: bytes) -> Any:
     """The value of a JSON text.
 
     Raises:
-        ValueError: it is none.
+        ValueError: it is none, or an object in it has a member twice.
         RecursionError: it is nested too deeply.
     """
     text = content.decode("utf-8").strip(" \t\r\n")
@@ -41,7 +48,7 @@ def decode(content: bytes) -> Any:
     except (ImportError, TypeError, AttributeError):
         import json
 
-        return json.loads(text)
+        return json.loads(text, object_pairs_hook=_Scanning.object_pairs_hook)
     try:
         value, end = scan(text, 0)
     except StopIteration as stop:

@@ -17,4 +17,14 @@ class Refusal(Exception):  # noqa: N818 - it is what the container's user reads
             lines.append(f"  evidence: {self.evidence}")
         if self.remedy:
             lines.append(f"  remedy:   {self.remedy}")
-        return lines
+        return [printable(line) for line in lines]
+
+
+def printable(text: str) -> str:
+    """The text on one line, with what would command a terminal written as escapes.
+
+    Words of images are in it, which come from strangers.
+    """
+    if text.isprintable():
+        return text
+    return "".join(one if one.isprintable() else ascii(one)[1:-1] for one in text)

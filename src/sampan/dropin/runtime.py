@@ -17,7 +17,7 @@ import sys
 
 from sampan.dropin.call import EDITED, Call, parse_call
 from sampan.dropin.places import in_user_namespace, locate_directory
-from sampan.dropin.refusal import Refusal
+from sampan.dropin.refusal import Refusal, printable
 from sampan.dropin.settings import SettingsError, load_settings, locate_config
 from sampan.kernel.programs import find_executable
 
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from typing import Any, NoReturn
 
 PLANNER, RUNTIME = "sampan-planner", "sampan-runtime"
+PASSED = "SAMPAN_RUNTIME"
+"""Variable with the process that has been here: becoming another program keeps its number."""
 KEPT = "low-level"
 """In the directory of plans: the configuration's path and the real runtime's, a line each."""
 
@@ -39,6 +41,13 @@ def program(home: str) -> NoReturn:
     words = sys.argv[1:]
     call = parse_call(words)
     try:
+        if os.environ.get(PASSED) == str(os.getpid()):
+            raise Refusal(
+                "runtime-missing",
+                "the OCI runtime to hand the container to leads back to sampan-runtime",
+                "a program of its name starts us again",
+                "name the real one by its path: nvidia-container-runtime.runtimes in config.toml",
+            )
         system = os.geteuid() == 0 and not in_user_namespace()
         cache = locate_directory(os.environ, system=system)
         settings = load_settings(os.environ, cache)
@@ -51,6 +60,7 @@ def program(home: str) -> NoReturn:
         _refuse(call, Refusal("runtime", str(error)))
     except Refusal as refusal:
         _refuse(call, refusal)
+    os.environ[PASSED] = str(os.getpid())
     os.execv(low_level, [low_level, *words])  # noqa: S606 - that is what a wrapper is for
 
 
@@ -148,5 +158,5 @@ def _log(call: Call, message: str) -> None:
 
 
 def _print(lines: list[str]) -> None:
-    text = "".join(f"sampan-runtime: {line}\n" for line in lines)
+    text = "".join(f"sampan-runtime: {printable(line)}\n" for line in lines)
     os.write(2, text.encode("utf-8", "backslashreplace"))

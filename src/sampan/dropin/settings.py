@@ -12,6 +12,7 @@ import os
 import stat
 import zlib
 
+from sampan.dropin.places import in_user_namespace
 from sampan.dropin.quick_json import decode, encode
 from sampan.kernel.freshness import IDENTITY, take_marks
 
@@ -102,7 +103,7 @@ def load_settings(environment: Mapping[str, str], directory: str = "") -> dict[s
         return read_settings({})[0]
     except OSError as error:
         raise SettingsError(f"{path}: {error.strerror}") from error
-    if not stat.S_ISREG(status.st_mode) or status.st_uid not in (0, os.geteuid()):
+    if not stat.S_ISREG(status.st_mode) or not _is_roots_or_own(status.st_uid):
         raise SettingsError(f"{path} is no file of root's, so it is not believed")
     if status.st_mode & 0o002:
         raise SettingsError(f"{path} may be written by everybody, so it is not believed")
@@ -116,6 +117,18 @@ def load_settings(environment: Mapping[str, str], directory: str = "") -> dict[s
     if cache:
         _keep(cache, encode({"path": path, "marks": marks, "settings": settings}))
     return settings
+
+
+def _is_roots_or_own(owner: int) -> bool:
+    if owner in (0, os.geteuid()):
+        return True
+    # Below a rootless engine the system's root is one of those without a number here. Others are so
+    # too, but they own nothing in /etc, and nobody else names another place.
+    try:
+        with open("/proc/sys/kernel/overflowuid") as stream:
+            return owner == int(stream.read()) and in_user_namespace()
+    except (OSError, ValueError):
+        return False
 
 
 def read_document(path: str) -> dict[str, Any]:

@@ -15,7 +15,7 @@ VISIBLE = "NVIDIA_VISIBLE_DEVICES"
 LEGACY = "CUDA_VERSION"
 MOUNT_ROOT = "nvidia-container-devices"
 EDITS = "org.sampan.edits"
-"""Annotation that tells what an earlier edit of this file has added."""
+"""Annotation with the mark of the record that tells what an earlier edit of this file has added."""
 
 
 def may_ask(content: bytes, settings: dict[str, Any]) -> bool:
@@ -53,6 +53,8 @@ def read_wish(config: dict[str, Any], settings: dict[str, Any]) -> dict[str, Any
         },
         "annotations": annotations,
         "mounts": mounts,
+        # Podman copies the annotations of images.
+        "libpod": _object(config, "annotations").get("io.container.manager") == "libpod",
         "privileged": isinstance(bounding, list) and "CAP_SYS_ADMIN" in bounding,
         "user_namespace": any(
             isinstance(one, dict) and one.get("type") == "user" for one in namespaces

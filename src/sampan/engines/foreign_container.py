@@ -107,6 +107,7 @@ def plan_container(wish: dict[str, Any], settings: dict[str, Any], cache: str) -
         mounts=[(source, destination) for source, destination in wish["mounts"]],
         bounding=("CAP_SYS_ADMIN",) if wish["privileged"] else (),
         settings=_request_settings(settings),
+        annotations_of_images=wish["libpod"],
     )
     request = asked.request
     directories = tuple(settings["spec_dirs"]) or SPEC_DIRECTORIES

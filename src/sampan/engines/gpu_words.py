@@ -1,7 +1,7 @@
 """The words that give GPUs and CDI devices to a container of docker or podman, and what goes with them."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from sampan.driver.chosen_roots import chosen_inventory
@@ -49,7 +49,8 @@ def plan_gpu_words(
     Raises:
         SampanError: no such GPU, an unmet requirement, an engine that cannot do it.
     """
-    wish = _sort_devices(engine, state, spec)
+    names = (*spec.cdi_devices, *names_in_variable(spec.gpus, dict(spec.environment)))
+    wish = sort_device_names(engine, state, names, spec.cdi_directories)
     documented = wish.documented if wish else ()
     imported = check_driver(
         gpus_option=spec.gpus,
@@ -80,11 +81,17 @@ def plan_gpu_words(
     )
 
 
-def _sort_devices(engine: Engine, state: EngineState, spec: ContainerSpec) -> CdiWish | None:
-    names = (*spec.cdi_devices, *names_in_variable(spec.gpus, dict(spec.environment)))
+def sort_device_names(
+    engine: Engine, state: EngineState, names: Sequence[str], directories: Sequence[str] = ()
+) -> CdiWish | None:
+    """Which CDI names the engine resolves, and which stand for the inventory's; None without names.
+
+    Raises:
+        EngineOptionError: it resolves none.
+    """
     if not names:
         return None
-    wish = sort_names(names, spec.cdi_directories or state.cdi_directories)
+    wish = sort_names(names, directories or state.cdi_directories)
     if wish.documented and not state.cdi_directories:
         raise EngineOptionError(
             f"{engine.name} {state.version} resolves no CDI names",

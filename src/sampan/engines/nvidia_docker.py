@@ -15,8 +15,9 @@ from typing import NamedTuple
 
 from sampan.engines.client import locate_program
 from sampan.engines.docker import Docker
-from sampan.engines.driver_import import check_driver
+from sampan.engines.driver_import import check_driver, names_in_variable
 from sampan.engines.gpu_ways import RUNTIMES, Wanted, Way, choose_way
+from sampan.engines.gpu_words import sort_device_names
 from sampan.engines.handover import find_image
 from sampan.engines.protocol import EngineState, EngineUnavailableError
 from sampan.gpus.variables import VISIBLE
@@ -136,6 +137,12 @@ def _without_runtime(
         return DockerWords((*head, *after))
     variables = {VISIBLE: chosen} if chosen else {}
     variables |= options.variables(environment)
+    wish = sort_device_names(
+        engine,
+        state,
+        names_in_variable(options.last("gpus"), variables),
+    )
+    words = [word for name in wish.documented for word in ("--device", name)] if wish else []
     imported = check_driver(
         gpus_option=options.last("gpus"),
         image_environment=find_image(
@@ -145,16 +152,17 @@ def _without_runtime(
         user_environment=variables,
         privileged=options.is_set("privileged"),
         honour_image=True,
+        named=wish.automatic if wish else (),
     )  # fmt: skip
     if imported.inventory is None:
-        return DockerWords((*head, *after))
+        return DockerWords((*head, *words, *after))
     wanted = Wanted(imported.inventory, imported.request, imported.gpus, options.is_set("rm"))
     way = choose_way("docker", state, wanted)
     # Docker's own --gpus needs what is missing here; the way stands for it.
     for name, _, first, end in reversed(options.values):
         if name == "gpus":
             del after[first:end]
-    return DockerWords((*head, *way.words, *after), _describe(way))
+    return DockerWords((*head, *words, *way.words, *after), _describe(way))
 
 
 def _describe(way: Way) -> tuple[str, ...]:

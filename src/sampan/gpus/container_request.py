@@ -12,6 +12,7 @@ from typing import NamedTuple
 from sampan.gpus.request import NOTHING
 from sampan.gpus.variables import (
     DRIVER_CAPABILITIES,
+    EXTRA_VARIABLES,
     VISIBLE,
     VisibleDevices,
     asks_for_all_lists,
@@ -73,6 +74,7 @@ def resolve_container_request(
     mounts: Sequence[tuple[str, str]],
     bounding: Collection[str],
     settings: RequestSettings = DEFAULTS,
+    annotations_of_images: bool = False,
 ) -> ContainerRequest:
     """What a container asks for.
 
@@ -82,6 +84,8 @@ def resolve_container_request(
         mounts: source and destination of each.
         bounding: names of the bounding set, e.g. ``CAP_SYS_ADMIN``.
         settings: of the site.
+        annotations_of_images: whether the engine hands on those of images, as podman does; then they
+            count where the image's variables do.
 
     Raises:
         CapabilityError: an unknown or unsupported capability is asked for.
@@ -90,12 +94,23 @@ def resolve_container_request(
     """
     privileged = is_privileged(bounding)
     mounted = mounted_wishes(mounts) if settings.accept_mounts else MountedWishes((), (), ())
+    believed = privileged or settings.accept_unprivileged
+    notes: tuple[str, ...] = ()
+    if annotations_of_images and not believed:
+        if annotated_devices(annotations, settings.annotation_prefixes):
+            notes = (_ignored("what the container's annotations ask for"),)
+        annotations = {}
     visible, source, warnings = _find_devices(
-        environment, annotations, mounted, settings, privileged=privileged
+        environment, annotations, mounted, settings, believed=believed
     )
+    warnings = (*notes, *warnings)
     if not visible.driver:
         request = NOTHING._replace(source=source, cdi_devices=visible.cdi_devices)
         return ContainerRequest(request, warnings)
+    asking = [name for name in EXTRA_VARIABLES if environment.get(name, "").strip(" ,")]
+    if asking and not believed:
+        warnings += (_ignored(", ".join(asking)),)
+        environment = {name: environment[name] for name in environment if name not in asking}
     extras = resolve_extras(environment, privileged=privileged)
     channels = extras.imex_channels
     if mounted.imex_channels:
@@ -124,7 +139,7 @@ def _find_devices(
     mounted: MountedWishes,
     settings: RequestSettings,
     *,
-    privileged: bool,
+    believed: bool,
 ) -> tuple[VisibleDevices, str, tuple[str, ...]]:
     annotated = annotated_devices(annotations, settings.annotation_prefixes)
     if annotated:
@@ -133,13 +148,16 @@ def _find_devices(
         return parse_visible_devices(mounted.devices), f"volume mounts below {MOUNT_ROOT}", ()
     words, source = environment_devices(environment, settings.swarm_resources)
     visible = parse_visible_devices(words)
-    if (visible.driver or visible.cdi_devices) and not (privileged or settings.accept_unprivileged):
-        warning = (
-            f"{source} is ignored: the container is not privileged, and this site's"
-            " accept-nvidia-visible-devices-envvar-when-unprivileged is false"
-        )
-        return VisibleDevices(False), source, (warning,)
+    if (visible.driver or visible.cdi_devices) and not believed:
+        return VisibleDevices(False), source, (_ignored(source),)
     return visible, source, ()
+
+
+def _ignored(what: str) -> str:
+    return (
+        f"{what} is ignored: the container is not privileged, and this site's"
+        " accept-nvidia-visible-devices-envvar-when-unprivileged is false"
+    )
 
 
 def annotated_devices(

@@ -27,6 +27,7 @@ MIG_GATES: dict[str, str] = {
     "NVIDIA_MIG_CONFIG_DEVICES": "mig-config",
     "NVIDIA_MIG_MONITOR_DEVICES": "mig-monitor",
 }
+EXTRA_VARIABLES: tuple[str, ...] = (*GATES, *MIG_GATES, "NVIDIA_IMEX_CHANNELS")
 LARGEST_CHANNEL = (1 << 20) - 1
 
 

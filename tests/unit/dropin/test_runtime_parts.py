@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from sampan.dropin.call import parse_call
-from sampan.dropin.edits import apply_fragment, remove_edits
+from sampan.dropin.edits import apply_fragment, mark_of, read_mark, remove_edits
+from sampan.dropin.plans import locate_plan
 from sampan.dropin.quick_json import decode, encode
 from sampan.dropin.settings import SettingsError, load_settings, read_settings
 from sampan.dropin.wish import may_ask, read_wish
@@ -23,6 +24,10 @@ DEFAULTS = read_settings({})[0]
         ("--systemd-cgroup run -b /b x", "run", "/b/config.json"),
         ("run x", "run", "/here/./config.json"),
         ("run -b/b -f other.json x", "run", "/b/other.json"),
+        ("run -db /b -fother.json x", "run", "/b/other.json"),
+        ("create -bundle /b -pid-file /p x", "create", "/b/config.json"),
+        ("create --bundle /a --bundle /b -- --bundle", "create", "/b/config.json"),
+        ("--root= --log= -- create -b /b x", "create", "/b/config.json"),
         ("--unknown value create --bundle /b x", "create", "/b/config.json"),
         ("--root create delete x", "delete", ""),
         ("--version", "", ""),
@@ -46,7 +51,9 @@ def test_json_goes_round(value: object) -> None:
     assert json.loads(encode(value)) == value
 
 
-@pytest.mark.parametrize("text", [b"", b"{", b"{}{}", b"nul", b"\xff", b'{"a": NaN}'])
+@pytest.mark.parametrize(
+    "text", [b"", b"{", b"{}{}", b"nul", b"\xff", b'{"a": NaN}', b'{"a": 1, "a": 1}']
+)
 def test_what_is_no_json_is_refused(text: bytes) -> None:
     with pytest.raises(ValueError):  # noqa: PT011 - each parser has its own words
         decode(text)
@@ -128,9 +135,10 @@ def test_edits_taken_off_leave_the_document_as_it_was() -> None:
         },
         "hooks": {"createContainer": [{"path": "/sampan-hook"}]},
     }  # fmt: skip
-    apply_fragment(config, fragment)
+    added = apply_fragment(config, fragment)
     once = json.dumps(config)
-    assert remove_edits(config)
+    assert read_mark(config) == mark_of(added)
+    remove_edits(config, json.loads(json.dumps(added)))
     again = json.loads(json.dumps(config))
     apply_fragment(config, fragment)
     assert json.dumps(config) == once
@@ -138,3 +146,8 @@ def test_edits_taken_off_leave_the_document_as_it_was() -> None:
     assert sorted(words) == ["A=1", "B=2", "NVIDIA_VISIBLE_DEVICES=GPU-1"]
     again["process"]["env"] = ["A=1", "NVIDIA_VISIBLE_DEVICES=GPU-1", "B=2"]
     assert json.loads(before) == again
+
+
+def test_a_plan_for_words_that_an_image_has_made_long_is_not_kept() -> None:
+    assert locate_plan("/d", b"k" * 1000).startswith("/d/plan-")
+    assert locate_plan("/d", b"k" * 100_000) == ""
