@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from sampan.images.sif import plan_sif, render_sif_front
 from sampan.images.sources.opening import open_source, parse_source
 from sampan.model.image import Platform, parse_platform
 from sampan.model.source import SourceError, SourceImage
@@ -350,13 +349,3 @@ def test_a_layout_with_a_fifo_is_refused_instead_of_waited_for(
     with pytest.raises(SourceError, match="cannot read") as caught:
         open_at(f"oci:{layout.root}")
     assert "no regular file" in caught.value.evidence
-
-
-def test_a_sif_file_is_refused_with_the_command_that_unpacks_it(tmp_path: Path) -> None:
-    layout = plan_sif(b"", b"{}")
-    squashfs = b"hsqs" + bytes(4092)
-    front = render_sif_front(layout, len(squashfs), "amd64", bytes(16))
-    (tmp_path / "tool.sif").write_bytes(front + squashfs)
-    with pytest.raises(SourceError, match="is a SIF file") as refused:
-        open_at(tmp_path / "tool.sif")
-    assert refused.value.remedy.startswith(f"unsquashfs -o {layout.partition_at} -d rootfs ")
