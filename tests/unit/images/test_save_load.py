@@ -11,7 +11,6 @@ import pytest
 
 from sampan.errors import UsageError
 from sampan.images.catalogue import find_record, list_names
-from sampan.images.importer import import_image
 from sampan.images.layer_tar import LayerMissingError
 from sampan.images.layout_writer import LayoutError
 from sampan.images.loading import load_archive
@@ -21,25 +20,14 @@ from sampan.images.store import ImageNotFoundError, find_image
 from sampan.images.store_layout import StoreLayout
 from sampan.model.source import SourceError
 from sampan.model.transfer import TransferEvent
-from support.layouts import LayoutMaker, make_tar, named, sha256, write_docker_archive
-
-BASE = make_tar({"etc/base": b"base " * 1000})
-TOPS = [make_tar({"top": bytes([48 + n]) * 3000}) for n in range(2)]
+from support.layouts import sha256, write_docker_archive
+from support.stores import BASE, TOPS, two_images
 
 
 @pytest.fixture
 def store(tmp_path: Path) -> StoreLayout:
     """Two images that share a layer, one of them with two names."""
-    layout = StoreLayout(str(tmp_path / "store"))
-    maker = LayoutMaker(tmp_path / "layout")
-    maker.write_index([
-        named(maker.add_image([BASE, TOPS[0]], config={"Cmd": ["a"]}), "a"),
-        named(maker.add_image([BASE, TOPS[1]]), "b"),
-    ])  # fmt: skip
-    import_image(f"oci:{maker.root}:a", "one:1", store=layout)
-    import_image(f"oci:{maker.root}:b", "nvcr.io/org/two:2", store=layout)
-    tag_image(layout, "one:1", ["also.example/one:x"])
-    return layout
+    return two_images(tmp_path)
 
 
 NAMES = ["one:1", "also.example/one:x", "nvcr.io/org/two:2"]
