@@ -5,9 +5,7 @@ import os
 import signal
 import subprocess
 import sys
-import tarfile
 from collections.abc import Callable, Iterator
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +21,7 @@ from sampan.images.store_layout import StoreLayout
 from sampan.registry.failures import CertificateError
 from support.driver_host import make_h200_host
 from support.engine_host import EngineHost, engine_host
-from support.layouts import LayoutMaker, make_tar, named, on_platform, sha256
+from support.layouts import LayoutMaker, make_tar, named, on_platform, sha256, tar_of
 from support.registries import (
     IMPATIENT,
     Front,
@@ -53,10 +51,7 @@ def host() -> Iterator[EngineHost]:
 def layout(host: EngineHost) -> Path:
     """A base image that runs, one derived from it, and one with big layers."""
     maker = LayoutMaker(host.base / "layout")
-    content = BytesIO()
-    with tarfile.open(fileobj=content, mode="w") as archive:
-        archive.add(host.base / "rootfs", ".")
-    base = content.getvalue()
+    base = tar_of(host.base / "rootfs")
     hello = make_tar({"etc/hello": b"hello from the registry\n"})
     config = {"Cmd": ["cat", "/etc/hello"], "Env": ["NVIDIA_REQUIRE_DRIVER=driver>=9999"]}
     noise = [make_tar({f"noise{n}": os.urandom(10 << 20)}) for n in range(3)]

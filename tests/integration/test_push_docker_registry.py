@@ -6,17 +6,15 @@ import os
 import shutil
 import subprocess
 import sys
-import tarfile
 import tempfile
 from collections.abc import Callable, Iterator
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from support.engine_host import EngineHost, engine_host
-from support.layouts import LayoutMaker, make_tar, named, on_platform, sha256
+from support.layouts import LayoutMaker, make_tar, named, on_platform, sha256, tar_of
 from support.registries import docker_registry, push, require_programs
 
 pytestmark = pytest.mark.integration
@@ -35,10 +33,7 @@ def host() -> Iterator[EngineHost]:
 def layout(host: EngineHost) -> Path:
     """An image that runs, one that shares its base, an index of two platforms with an attestation."""
     maker = LayoutMaker(host.base / "layout")
-    content = BytesIO()
-    with tarfile.open(fileobj=content, mode="w") as archive:
-        archive.add(host.base / "rootfs", ".")
-    base = content.getvalue()
+    base = tar_of(host.base / "rootfs")
     hello = make_tar({"etc/hello": b"hello again\n", "etc/noise": os.urandom(300_000)})
     config = {"Cmd": ["cat", "/etc/hello"]}
     arm = maker.add_image([hello], architecture="arm64", config=config)

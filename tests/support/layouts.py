@@ -34,6 +34,14 @@ def make_tar(files: Mapping[str, bytes | None]) -> bytes:
     return target.getvalue()
 
 
+def tar_of(directory: Path) -> bytes:
+    """A tar of everything below a directory."""
+    target = io.BytesIO()
+    with tarfile.open(fileobj=target, mode="w") as archive:
+        archive.add(directory, ".")
+    return target.getvalue()
+
+
 def _squeeze(content: bytes) -> bytes:
     """The same gzip of the same tar whenever it is made: gzip's header has a clock in it."""
     return gzip.compress(content, mtime=0)
